@@ -1,0 +1,20 @@
+"""What is remembered: requests, exports, their history, and what is to be told to whom."""
+
+from models.base import Base
+from models.export import Export
+from models.history import History
+from models.notification import Notification
+from models.request import Request
+from models.state import Audio, Captions, Channel, State
+
+__all__ = [
+    "Audio",
+    "Base",
+    "Captions",
+    "Channel",
+    "Export",
+    "History",
+    "Notification",
+    "Request",
+    "State",
+]

@@ -1,0 +1,126 @@
+"""Claims: the SQL by which due work is taken, held and given back.
+
+A claim is a uuid in the row and a time until which it holds; until then the row is not due. Whoever
+holds it takes the step, and records the outcome only if the row still bears the same claim. A
+killed worker's claim runs out, and the row is due again; nothing has to be cleaned up. Nothing here
+commits.
+"""
+
+from collections.abc import Collection
+from datetime import datetime
+from uuid import UUID, uuid4
+
+from sqlalchemy import Select, func, select, text, update
+from sqlalchemy.orm import Session
+
+from models.export import Export
+from models.state import State
+
+# An arbitrary number that names the lock under which exports are admitted to the window.
+_ADMISSION_LOCK = 0x75706C79
+
+
+def _due(state: State, now: datetime, *, by_priority: bool) -> Select[UUID]:
+    # a claimed row is not due before its claim runs out, so this one condition says all
+    order = (Export.priority.desc(), Export.due_at) if by_priority else (Export.due_at,)
+    return select(Export.id).where(Export.state == state, Export.due_at <= now).order_by(*order)
+
+
+def due(
+    session: Session, state: State, *, now: datetime, limit: int, by_priority: bool = False
+) -> list[UUID]:
+    """Return the ids of up to `limit` exports in `state` that are due, first due first."""
+    return list(session.scalars(_due(state, now, by_priority=by_priority).limit(limit)))
+
+
+def take(
+    session: Session,
+    state: State,
+    *,
+    now: datetime,
+    until: datetime,
+    limit: int = 1,
+    by_priority: bool = False,
+    only: UUID | None = None,
+) -> list[Export]:
+    """Claim up to `limit` exports in `state` that are due; return them as they are, in any order.
+
+    Rows that another transaction is just taking are passed over, not waited for (SKIP LOCKED on
+    PostgreSQL; on SQLite only one transaction writes at a time). All share one fresh claim.
+
+    Args:
+        session: in a transaction.
+        state: the state whose step is to be taken.
+        now: the time by which a row must be due.
+        until: when the claim runs out unless it is renewed.
+        limit: how many rows at the most.
+        by_priority: the highest priority first, then the earliest due; else the earliest due.
+        only: this export or none.
+    """
+    rows = _due(state, now, by_priority=by_priority)
+    if only is not None:
+        rows = rows.where(Export.id == only)
+    # A CTE that locks rows is run once; as a plain subquery the planner may run it again.
+    chosen = rows.limit(limit).with_for_update(skip_locked=True).cte("chosen")
+    claimed = session.scalars(
+        update(Export)
+        .where(Export.id.in_(select(chosen.c.id)))
+        .values(claim=uuid4(), claimed_until=until, due_at=until)
+        .returning(Export)
+        .execution_options(synchronize_session=False, populate_existing=True)
+    ).all()
+    return list(claimed)
+
+
+def renew(
+    session: Session,
+    export_id: UUID,
+    claim: UUID,
+    *,
+    until: datetime,
+    bytes_done: int | None,
+    bytes_total: int | None,
+) -> bool:
+    """Hold the claim until `until` and set down the progress; False if it is no longer ours."""
+    renewed = session.execute(
+        update(Export)
+        .where(Export.id == export_id, Export.claim == claim)
+        .values(claimed_until=until, due_at=until, bytes_done=bytes_done, bytes_total=bytes_total)
+        .returning(Export.id)
+        .execution_options(synchronize_session=False)
+    )
+    return renewed.first() is not None
+
+
+def held(session: Session, export_id: UUID, claim: UUID | None) -> Export | None:
+    """Return the export, locked, if it still bears `claim`; None if somebody else took over.
+
+    An outcome is recorded on what this returns, in the same transaction.
+    """
+    return session.scalars(
+        select(Export)
+        .where(Export.id == export_id, Export.claim == claim)
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    ).one_or_none()
+
+
+def lock_admission(session: Session) -> None:
+    """Let one transaction at a time count the window and take a place in it."""
+    if session.get_bind().dialect.name == "postgresql":
+        session.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _ADMISSION_LOCK})
+
+
+def count(session: Session, states: Collection[State]) -> int:
+    """Return how many exports are in one of `states`, due or claimed or neither."""
+    return session.scalar(select(func.count()).where(Export.state.in_(states))) or 0
+
+
+def next_due(session: Session, state: State) -> datetime | None:
+    """Return when the next export in `state` is due (or its claim runs out); None for none."""
+    return session.scalar(
+        select(Export.due_at)
+        .where(Export.state == state, Export.due_at.is_not(None))
+        .order_by(Export.due_at)
+        .limit(1)
+    )

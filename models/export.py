@@ -1,0 +1,165 @@
+"""Export: one job at Uplynk and one file in storage."""
+
+from datetime import datetime, timedelta
+from uuid import UUID, uuid4
+
+from sqlalchemy import BigInteger, Index, String, Text, text
+from sqlalchemy.orm import Mapped, WriteOnlyMapped, mapped_column, relationship
+
+from models.base import Base, by_value
+from models.history import History
+from models.state import (
+    TERMINAL,
+    TRANSITIONS,
+    UNDER_WAY,
+    Audio,
+    Captions,
+    State,
+    TransitionError,
+)
+
+_IS_UNDER_WAY = text(
+    "state IN ({})".format(", ".join(f"'{state}'" for state in State if state in UNDER_WAY))
+)
+_IS_DUE = text("due_at IS NOT NULL")
+
+
+class Export(Base):
+    """One job at Uplynk and one file in storage, shared by all requests that want just that.
+
+    `due_at` says when the next step is to be taken; it is null once the export has ended. Who
+    takes a step holds `claim` until `claimed_until`, and for so long that is `due_at` too: a step
+    whose taker died is due when its claim has run out.
+    """
+
+    __tablename__ = "exports"
+    __table_args__ = (
+        # create: an export under way is shared, never made twice
+        Index(
+            "uq_exports_under_way",
+            "account",
+            "asset",
+            "audio",
+            unique=True,
+            postgresql_where=_IS_UNDER_WAY,
+            sqlite_where=_IS_UNDER_WAY,
+        ),
+        # adoption: no two exports have the same job
+        Index("uq_exports_job_id", "job_id", unique=True),
+        # claims.take for polls, claims.next_due, the sweep
+        Index("ix_exports_due", "state", "due_at", postgresql_where=_IS_DUE, sqlite_where=_IS_DUE),
+        # claims.take for submissions and downloads
+        Index(
+            "ix_exports_due_by_priority",
+            "state",
+            text("priority DESC"),
+            "due_at",
+            postgresql_where=_IS_DUE,
+            sqlite_where=_IS_DUE,
+        ),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
+    account: Mapped[str] = mapped_column(String(32))
+    asset: Mapped[str] = mapped_column(String(32))
+    audio: Mapped[Audio] = mapped_column(by_value(Audio, "audio"))
+    priority: Mapped[int] = mapped_column(default=0)  # the highest of its requests'
+    state: Mapped[State] = mapped_column(by_value(State, "state"))
+    state_since: Mapped[datetime]
+    created_at: Mapped[datetime]
+
+    due_at: Mapped[datetime | None]
+    claim: Mapped[UUID | None]
+    claimed_until: Mapped[datetime | None]
+
+    attempts: Mapped[int] = mapped_column(default=0)  # failures in a row of the present step
+    failing_since: Mapped[datetime | None]  # when that row of failures began
+    looks: Mapped[int] = mapped_column(default=0)  # searches for a job of unknown outcome, in vain
+    asked_at: Mapped[datetime | None]  # when create_export was first called, or about to be
+
+    job_id: Mapped[str | None] = mapped_column(String(64))
+    job_state: Mapped[str | None] = mapped_column(String(64))  # Uplynk's word, whatever it is
+    job_progress: Mapped[str | None] = mapped_column(Text)
+    job_error: Mapped[str | None] = mapped_column(Text)  # Uplynk's last_error
+    job_created_at: Mapped[datetime | None]  # when we learned of the job; Uplynk doesn't tell
+    job_finished_at: Mapped[datetime | None]  # by Uplynk's clock
+    polls: Mapped[int] = mapped_column(default=0)
+
+    url: Mapped[str | None] = mapped_column(Text)
+    bytes_done: Mapped[int | None] = mapped_column(BigInteger)  # of the download, as last noted
+    bytes_total: Mapped[int | None] = mapped_column(BigInteger)  # as the server declared it
+    storage_url: Mapped[str | None] = mapped_column(Text)
+    size_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    sha256: Mapped[str | None] = mapped_column(String(64))
+    duration_seconds: Mapped[float | None]
+    video_codec: Mapped[str | None] = mapped_column(String(32))
+    audio_codec: Mapped[str | None] = mapped_column(String(32))
+    width: Mapped[int | None]
+    height: Mapped[int | None]
+    captions: Mapped[Captions | None] = mapped_column(by_value(Captions, "captions"))
+    captions_url: Mapped[str | None] = mapped_column(Text)
+
+    error_code: Mapped[str | None] = mapped_column(String(64))
+    error_message: Mapped[str | None] = mapped_column(Text)
+
+    history: WriteOnlyMapped[History] = relationship(order_by=History.id, passive_deletes=True)
+
+    def advance(
+        self, target: State, *, now: datetime, reason: str, keep_claim: bool = False
+    ) -> None:
+        """Change the state, and leave a row of history; the only place where `state` changes.
+
+        The export is due at once in its new state, or never again if that state is terminal, and
+        the claim is given back: a claim is for one step. `keep_claim` is for the change of state
+        that begins a step.
+
+        Raises:
+            TransitionError: the table of transitions has no such way.
+        """
+        if target not in TRANSITIONS[self.state]:
+            raise TransitionError(self.state, target)
+        self._enter(target, self.state, now, reason)
+        if not keep_claim:
+            self.release(due_at=None if target in TERMINAL else now)
+
+    @classmethod
+    def requested(
+        cls, *, account: str, asset: str, audio: Audio, priority: int, now: datetime
+    ) -> "Export":
+        """Return a new export at the beginning of its way, due now."""
+        export = cls(
+            id=uuid4(),
+            account=account,
+            asset=asset,
+            audio=audio,
+            priority=priority,
+            created_at=now,
+        )
+        export._enter(State.REQUESTED, None, now, "a request asked for it")
+        export.due_at = now
+        return export
+
+    def _enter(self, target: State, source: State | None, now: datetime, reason: str) -> None:
+        self.state = target
+        self.state_since = now
+        self.history.add(History(at=now, from_state=source, to_state=target, reason=reason))
+
+    def release(self, *, due_at: datetime | None) -> None:
+        """Give the claim back; the next step is due at `due_at`, or never."""
+        self.claim = self.claimed_until = None
+        self.due_at = due_at
+
+    def fail(self, code: str, message: str, *, now: datetime) -> None:
+        """End the export without a file, with a code and a sentence for a person."""
+        self.error_code, self.error_message = code, message
+        self.advance(State.FAILED, now=now, reason=f"{code}: {message}")
+
+    def put_off(self, delay: timedelta, *, now: datetime) -> None:
+        """Set down one more failure of the present step, to be taken again after `delay`."""
+        self.attempts += 1
+        self.failing_since = self.failing_since or now
+        self.release(due_at=now + delay)
+
+    def recovered(self) -> None:
+        """Forget the failures in a row: the step did what it is there for."""
+        self.attempts, self.failing_since = 0, None

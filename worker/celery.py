@@ -1,0 +1,145 @@
+"""The Celery application: broker, queues, routes, and the timer of each worker.
+
+All of Celery's policy stands here, and `tests/unit/test_celery_policy.py` reads it back.
+"""
+
+import logging
+from datetime import UTC, datetime
+from typing import Any
+
+from celery import Celery, bootsteps
+from celery.signals import setup_logging
+from kombu.entity import Exchange, Queue
+from kombu.exceptions import OperationalError
+
+from worker import logs, rendezvous
+from worker.alarm import Alarm
+from worker.errors import SettingsError
+from worker.settings import Settings, load
+from worker.slots import Slots
+from worker.steps import Step
+
+EXPORTS = "exports"  # short steps: none of them waits for anything but one answer
+DOWNLOADS = "downloads"  # long ones
+
+# How often a worker's timer looks whether a step's time has come.
+TICK_SECONDS = 0.2
+
+_log = logs.get_logger(__name__)
+
+
+def make_app(settings: Settings) -> Celery:
+    """Return the application for these settings.
+
+    Raises:
+        SettingsError: the embedded broker is meant, and none is running.
+    """
+    broker_url = rendezvous.broker_url(settings)
+    app = Celery("uplynk-export", include=["worker.tasks"], set_as_current=True)
+    app.conf.update(
+        broker_url=broker_url,
+        # JSON only: a message can bring values, never code
+        task_serializer="json",
+        result_serializer="json",
+        accept_content=["json"],
+        # a step's result is in SQL; what a task returns is for Flower, which reads the events
+        task_ignore_result=True,
+        task_queues=[_queue(EXPORTS), _queue(DOWNLOADS)],
+        task_default_queue=EXPORTS,
+        task_routes={str(Step.DOWNLOAD): {"queue": DOWNLOADS}},
+        # The claim in SQL makes a step happen at least once. A late acknowledgement buys nothing,
+        # and a message in a worker's hands when Redis dies takes the worker with it.
+        task_acks_late=False,
+        task_reject_on_worker_lost=False,
+        worker_prefetch_multiplier=1,
+        worker_disable_prefetch=broker_url.startswith("redis"),
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        broker_transport_options={
+            "socket_connect_timeout": 5,
+            "socket_timeout": 30,
+            "socket_keepalive": True,
+            "health_check_interval": 25,
+        },
+        # a wake-up that can't be sent is dropped: the sweep sends it again
+        task_publish_retry=False,
+        worker_send_task_events=True,
+        task_send_sent_event=True,
+        timezone="UTC",
+        sweep_seconds=settings.sweep_seconds,
+    )
+    app.steps["worker"].add(Rouser)
+    return app
+
+
+def _queue(name: str) -> Queue:
+    # the binding that Celery makes by itself for a CMS that just names the queue
+    return Queue(name, Exchange(name, type="direct"), routing_key=name)
+
+
+class Rouser(bootsteps.StartStopStep):
+    """Wakes steps by the worker's own timer: what the alarm says, and the sweep.
+
+    Each worker that serves the short steps sends sweeps, from its start on; as long as one of them
+    lives, nothing is overdue for long. A sweep that nobody takes in time expires.
+    """
+
+    requires = ("celery.worker.components:Timer",)
+
+    def __init__(self, worker: Any, **options: Any) -> None:  # noqa: ANN401  (Celery's)
+        super().__init__(worker, **options)
+        self._timers: list[Any] = []
+
+    def start(self, worker: Any) -> None:  # noqa: ANN401  (Celery's)
+        """Begin to wake steps."""
+        queues = worker.app.amqp.queues.consume_from
+        if EXPORTS in queues and DOWNLOADS in queues and worker.concurrency > 1:
+            slots.limit(worker.concurrency - 1)
+        self._timers = [worker.timer.call_repeatedly(TICK_SECONDS, self._ring, (worker.app,))]
+        if EXPORTS in queues:
+            every = worker.app.conf.sweep_seconds
+            self._timers.append(worker.timer.call_repeatedly(every, self._sweep, (worker.app,)))
+            alarm.set(Step.SWEEP, datetime.now(UTC))
+
+    def stop(self, worker: Any) -> None:  # noqa: ANN401  (Celery's)
+        """Wake nobody any more."""
+        del worker
+        for timer in self._timers:
+            timer.cancel()
+
+    def _ring(self, app: Celery) -> None:
+        for step in alarm.due(datetime.now(UTC)):
+            wake(app, step)
+
+    def _sweep(self, app: Celery) -> None:
+        wake(app, Step.SWEEP)
+
+
+def wake(app: Celery, step: Step, **arguments: str) -> None:
+    """Send the message that wakes `step`; where the broker is away, the sweep will do it later."""
+    expires = app.conf.sweep_seconds if step is Step.SWEEP else None
+    try:
+        app.send_task(str(step), kwargs=arguments, expires=expires)
+    except OperationalError:
+        _log.warning("wake-up not sent", task=str(step))
+
+
+def _settings() -> Settings:
+    try:
+        return load()
+    except SettingsError as error:
+        raise SystemExit(f"uplynk-export: {error}") from None
+
+
+@setup_logging.connect
+def _set_up_logging(loglevel: int = logging.INFO, **_: object) -> None:
+    logs.configure(settings.log_format, level=loglevel)
+
+
+settings = _settings()
+alarm = Alarm()
+slots = Slots()
+try:
+    app = make_app(settings)
+except SettingsError as error:
+    raise SystemExit(f"uplynk-export: {error}") from None

@@ -1,0 +1,114 @@
+"""Job: what Uplynk sent about one of its jobs, read with distrust."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_FAR = 4_102_444_800_000  # the year 2100 in milliseconds: nothing finishes later
+_LONGEST_ID = 64
+
+
+class JobState(StrEnum):
+    """The states that Uplynk documents, and one for all that it doesn't."""
+
+    WAITING = "waiting"  # queued, for the first time or again after a failed attempt
+    ASSIGNED = "assigned"  # a machine is at it
+    DONE = "done"  # the file can be fetched
+    ERROR = "error"  # every attempt failed
+    CANCELLED = "cancelled"  # somebody stopped it
+    UNKNOWN = "?"  # a word nobody has heard of: not the end of it, keep looking
+
+
+class Malformed(Exception):  # noqa: N818  (what it is; the client says what follows from it)
+    """This is no job object; the message says which member is wrong."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """A job as Uplynk described it; unknown members are left out.
+
+    Attributes:
+        id: Uplynk's id of the job.
+        word: its state in Uplynk's own words.
+        asset: the asset's id, if it was given.
+        is_export: whether it makes an MP4; `jobs/list` has jobs of all kinds.
+        aaclc: whether AAC-LC was asked for; None where `args` doesn't say.
+        last_error: what went wrong in the last attempt, or "".
+        progress: free text, or "".
+        started_at: when the last attempt began; None while none has.
+        finished_at: when it ended; None while it has not.
+        url: where the MP4 is, once it is done.
+    """
+
+    id: str
+    word: str
+    asset: str | None = None
+    is_export: bool = False
+    aaclc: bool | None = None
+    last_error: str = ""
+    progress: str = ""
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    url: str | None = None
+
+    @property
+    def state(self) -> JobState:
+        """The state, or UNKNOWN for a word that is not documented."""
+        try:
+            return JobState(self.word)
+        except ValueError:
+            return JobState.UNKNOWN
+
+    @classmethod
+    def read(cls, data: object) -> "Job":
+        """Return the job that `data`, a decoded JSON value, describes.
+
+        Only `id` and `state` are needed; any other member may be missing or of a wrong type, and
+        then counts as not given: what it would have told is not worth losing the job for.
+
+        Raises:
+            Malformed: `data` is no object, or its `id` or `state` is no usable string.
+        """
+        if not isinstance(data, Mapping):
+            raise Malformed(f"the job is no object but {type(data).__name__}")
+        arguments = data.get("args")
+        arguments = arguments if isinstance(arguments, Mapping) else {}
+        url = data.get("hd_exported_url")
+        return cls(
+            id=_word(data, "id"),
+            word=_word(data, "state"),
+            asset=_text(data, "asset") or None,
+            is_export=bool(arguments.get("export_mp4")) or bool(url),
+            aaclc=_flag(arguments.get("aaclc")),
+            last_error=_text(data, "last_error"),
+            progress=_text(data, "progress"),
+            started_at=_time(data.get("last_start")),
+            finished_at=_time(data.get("finished")),
+            url=url if isinstance(url, str) and url else None,
+        )
+
+
+def _word(data: Mapping[Any, Any], member: str) -> str:
+    value = data.get(member)
+    if not isinstance(value, str) or not 0 < len(value) <= _LONGEST_ID:
+        raise Malformed(f"the job's {member} is no string of 1 to {_LONGEST_ID} characters")
+    return value
+
+
+def _text(data: Mapping[Any, Any], member: str) -> str:
+    value = data.get(member)
+    return "" if value is None else str(value)[:2000].replace("\0", "")
+
+
+def _flag(value: object) -> bool | None:
+    return None if value is None else value not in (0, False, "", "0", "false")
+
+
+def _time(value: object) -> datetime | None:
+    """Read Unix time in milliseconds, 0 when unset (uplynk-api: the job object)."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < _FAR:
+        return None
+    return _EPOCH + timedelta(milliseconds=value)

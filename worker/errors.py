@@ -1,0 +1,66 @@
+"""The errors of the worker, split by what is to be done next.
+
+    ExportError
+    ├── Transient        nothing came of it; take the step again, later
+    ├── OutcomeUnknown   it may have happened; find out, never just repeat
+    └── Permanent        it will never work; end the export, with this code
+    ClaimLost            somebody else took over; drop the outcome and leave
+    SettingsError        the environment is wrong; don't start
+    InvalidRequest       what a CMS sent makes no sense; refuse it, keep the refusal
+
+Foreign exceptions (requests, obstore, PyAV) become these at the boundary where they are raised.
+"""
+
+from datetime import timedelta
+
+
+class ExportError(Exception):
+    """A step did not do what it is there for.
+
+    Attributes:
+        code: one word for programs, from the table in docs/errors.md.
+        message: a sentence for a person; it never holds a key or a signature.
+    """
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+    def __str__(self) -> str:
+        return f"{self.code}: {self.message}"
+
+
+class Transient(ExportError):  # noqa: N818  (named for what to do next, as the tree above has it)
+    """Nothing came of it, and later it may work.
+
+    Attributes:
+        retry_after: how long the other side asked us to wait, if it did.
+    """
+
+    def __init__(self, code: str, message: str, *, retry_after: timedelta | None = None) -> None:
+        super().__init__(code, message)
+        self.retry_after = retry_after
+
+
+class OutcomeUnknown(Transient):
+    """The other side may have done it, but the answer never came or can't be read.
+
+    For a call that may be repeated without harm this is a Transient like any other.
+    """
+
+
+class Permanent(ExportError):  # noqa: N818  (same)
+    """It will never work; the export ends with this code and this sentence."""
+
+
+class ClaimLost(Exception):  # noqa: N818  (not a failure: the other one carries on)
+    """Somebody else took the step over while this one was at it."""
+
+
+class SettingsError(Exception):
+    """Variables of the environment are missing or wrong; the message names each of them."""
+
+
+class InvalidRequest(Exception):  # noqa: N818  (the term of the trade)
+    """What a CMS sent is no request for an export; the message says what is wrong with it."""

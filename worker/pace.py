@@ -1,0 +1,46 @@
+"""Pure functions of time: when to look again, when to try again, when to give up."""
+
+from datetime import datetime, timedelta
+from random import Random
+
+# A file that fails at once is tried again after about this long, and twice as long each time.
+RETRY_FIRST = timedelta(seconds=2)
+RETRY_CAP = timedelta(minutes=5)
+# Whoever asks us to wait longer than this is waited for this long.
+RETRY_AFTER_CAP = timedelta(hours=1)
+
+# A look comes up to this part earlier than its time, so that exports made together drift apart.
+# It is never later: the lag of detection is promised.
+JITTER = 0.2
+
+
+def next_look(
+    age: timedelta, *, ratio: float, least: timedelta, most: timedelta, random: Random
+) -> timedelta:
+    """Return how long to wait before a job of this age is looked at again.
+
+    A part of its age, so that what is found late is late by that part of its duration at the
+    most; never less than `least` nor more than `most`.
+    """
+    wait = age * ratio * (1 - JITTER * random.random())
+    return min(max(wait, least), most)
+
+
+def retry_delay(attempt: int, *, random: Random, retry_after: timedelta | None = None) -> timedelta:
+    """Return how long to wait after the `attempt`-th failure in a row (the first is 1).
+
+    Exponential, capped, with full jitter over its upper half: nothing is retried at once, and no
+    two are retried together. `retry_after` is waited for in full, plus the same jitter, up to a
+    cap.
+    """
+    doublings = min(max(attempt, 1), 20) - 1
+    backoff = min(RETRY_FIRST * (1 << doublings), RETRY_CAP)
+    delay = backoff * (0.5 + 0.5 * random.random())
+    if retry_after is None:
+        return delay
+    return min(max(retry_after, timedelta()), RETRY_AFTER_CAP) + delay
+
+
+def is_over(since: datetime | None, *, limit: timedelta, now: datetime) -> bool:
+    """Return whether something that began at `since` (None: it has not) lasted its limit."""
+    return since is not None and now - since >= limit

@@ -1,0 +1,44 @@
+"""Slots: how many downloads a worker that serves both queues runs at once.
+
+One place of its pool stays free of downloads, so that the short steps always go on.
+"""
+
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing.sharedctypes import RawValue
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+_NO_LIMIT = 0
+
+
+class Slots:
+    """A limit that holds over a worker's threads or forked children.
+
+    A slot is a locked file: the kernel frees it when its holder dies, however it dies.
+    """
+
+    def __init__(self) -> None:
+        self._folder = TemporaryDirectory(prefix="uplynk-export-")
+        self._count = RawValue("i", _NO_LIMIT)
+
+    def limit(self, count: int) -> None:
+        """Let `count` hold a slot at the same time, from now on."""
+        self._count.value = count
+
+    @contextmanager
+    def one(self) -> Iterator[bool]:
+        """Hold a slot if one is free; gives whether it is held."""
+        if self._count.value == _NO_LIMIT:
+            yield True
+            return
+        for number in range(self._count.value):
+            with (Path(self._folder.name) / str(number)).open("w") as file:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    continue
+                yield True
+                return
+        yield False

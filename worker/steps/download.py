@@ -1,0 +1,167 @@
+"""Download: the file that Uplynk made is brought, proven whole, and published."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from uuid import UUID
+
+from models import Captions, Export, State, claims
+from worker.errors import ClaimLost, ExportError, Permanent, Transient
+from worker.logs import get_logger
+from worker.steps import failure
+from worker.steps.heartbeat import Heartbeat
+from worker.steps.kit import Kit
+from worker.steps.report import Report, Step, Wake
+from worker.transfer.captions import is_ttml
+from worker.transfer.fetch import Fetched, UrlGone, fetch, fetch_text
+from worker.transfer.verify import Film, verify
+
+MOST_CAPTION_BYTES = 64 << 20
+
+_log = get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Brought:
+    """What was brought into storage."""
+
+    fetched: Fetched
+    film: Film
+    storage_url: str
+    captions: Captions
+    captions_url: str | None
+
+
+def download(kit: Kit, export_id: UUID) -> Report:
+    """Bring the file of this export into storage; or, if it is not due, of the next that is.
+
+    Whatever ends it early, storage shows the file whole or not at all. No message is wasted: one
+    that comes twice, or late, does what is most urgent instead.
+    """
+    export = _taken(kit, export_id) or _taken(kit, None)
+    if export is None:
+        return Report({"export_id": str(export_id), "state": "not due"})
+    facts = {"export_id": str(export.id)}
+    try:
+        with Heartbeat(kit, export) as heartbeat:
+            brought = _bring(kit, export, heartbeat)
+    except ExportError as error:
+        return Report({**facts, "error": error.code}, _failed(kit, export, error))
+    except ClaimLost:
+        _log.warning("outcome dropped", state=str(export.state), **facts)
+        return Report({**facts, "state": "taken over"})
+    return _stored(kit, export, brought)
+
+
+def _taken(kit: Kit, only: UUID | None) -> Export | None:
+    now = kit.now()
+    until = now + kit.settings.claim
+    with kit.sessions.begin() as session:
+        taken = claims.take(
+            session, State.DOWNLOADING, now=now, until=until, by_priority=True, only=only
+        )
+    return taken[0] if taken else None
+
+
+def _bring(kit: Kit, export: Export, heartbeat: Heartbeat) -> Brought:
+    """Fetch, verify and publish; the film last, so that its being there says all is there."""
+    url = str(export.url)
+    key = kit.settings.storage_key.format(
+        account=export.account, asset=export.asset, audio=export.audio, export_id=export.id
+    )
+    hosts = kit.settings.download_hosts
+    with _scratch(kit, export) as part:
+        fetched = fetch(kit.http(), url, part, allowed=hosts, progress=heartbeat.progress)
+        film = verify(part)
+        heartbeat.check()
+        captions, captions_url = _captions(kit, f"{url}.ttml", _beside(key, ".ttml"))
+        heartbeat.check()
+        storage_url = kit.storage.publish(part, key, content_type="video/mp4")
+    return Brought(fetched, film, storage_url, captions, captions_url)
+
+
+def _beside(key: str, suffix: str) -> str:
+    return str(PurePosixPath(key).with_suffix(suffix))
+
+
+@contextmanager
+def _scratch(kit: Kit, export: Export) -> Iterator[Path]:
+    """Give a path under SCRATCH_DIR that no other taker of this export writes to.
+
+    What an earlier taker left there is removed: whoever still writes to it has lost the claim.
+    """
+    folder = kit.settings.scratch_dir
+    path = folder / f"{export.id}-{export.claim}.part"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for left in folder.glob(f"{export.id}-*.part"):
+            left.unlink(missing_ok=True)
+    except OSError as error:
+        raise Transient(
+            "scratch_unwritable", f"can't write to SCRATCH_DIR: {error.strerror}"
+        ) from error
+    try:
+        yield path
+    finally:
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
+
+
+def _captions(kit: Kit, url: str, key: str) -> tuple[Captions, str | None]:
+    """Bring the captions, if there are any; that they can't be told never holds up the film."""
+    try:
+        body = fetch_text(
+            kit.http(),
+            url,
+            allowed=kit.settings.download_hosts,
+            most_bytes=MOST_CAPTION_BYTES,
+        )
+    except UrlGone as error:
+        return (Captions.ABSENT if error.is_not_found else Captions.UNKNOWN), None
+    except (Transient, Permanent):
+        return Captions.UNKNOWN, None
+    if not is_ttml(body):
+        return Captions.UNKNOWN, None
+    return Captions.PRESENT, kit.storage.publish(body, key, content_type="application/ttml+xml")
+
+
+def _stored(kit: Kit, export: Export, brought: Brought) -> Report:
+    """Set down that the file is in storage, and what it is like."""
+    facts = {"export_id": str(export.id), "bytes": brought.fetched.size_bytes}
+    with kit.sessions.begin() as session:
+        held = claims.held(session, export.id, export.claim)
+        if held is None:
+            _log.warning("outcome dropped", state=str(export.state), **facts)
+            return Report({**facts, "state": "taken over"})
+        now = kit.now()
+        held.advance(State.STORED, now=now, reason="the file is stored and verified")
+        held.recovered()
+        held.size_bytes = brought.fetched.size_bytes
+        held.bytes_done = held.bytes_total = brought.fetched.size_bytes
+        held.sha256 = brought.fetched.sha256
+        held.duration_seconds = brought.film.duration_seconds
+        held.video_codec, held.audio_codec = brought.film.video_codec, brought.film.audio_codec
+        held.width, held.height = brought.film.width, brought.film.height
+        held.storage_url = brought.storage_url
+        held.captions, held.captions_url = brought.captions, brought.captions_url
+        waiting = claims.due(session, State.DOWNLOADING, now=now, limit=1, by_priority=True)
+    _log.info("export stored", asset=export.asset, captions=str(brought.captions), **facts)
+    wakes = tuple(Wake(Step.DOWNLOAD, next_id) for next_id in waiting)
+    return Report({**facts, "state": str(State.STORED)}, wakes)
+
+
+def _failed(kit: Kit, export: Export, error: ExportError) -> tuple[Wake, ...]:
+    """Set down that it failed; where the URL is gone, Uplynk is asked for it again."""
+    with kit.sessions.begin() as session:
+        held = claims.held(session, export.id, export.claim)
+        if held is None:
+            return ()
+        now = kit.now()
+        if isinstance(error, UrlGone):
+            held.advance(State.EXPORTING, now=now, reason=f"asking for its URL: {error.message}")
+        failure.record(kit, held, error, now=now)
+        if held.due_at is None:
+            return ()
+        step = Step.POLL if held.state is State.EXPORTING else Step.SWEEP
+        return (Wake(step, at=held.due_at),)

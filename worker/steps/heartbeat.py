@@ -1,0 +1,90 @@
+"""Heartbeat: a long step keeps its claim, and learns when it has lost it."""
+
+from threading import Event, Thread
+from types import TracebackType
+from typing import Self
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from models import Export, claims
+from worker.errors import ClaimLost
+from worker.logs import get_logger
+from worker.steps.kit import Kit
+
+# A claim is renewed this often in its life: three renewals may fail, and it still holds.
+BEATS = 4
+
+_log = get_logger(__name__)
+
+
+class Heartbeat:
+    """Renews the claim of `export` from a thread of its own, for as long as the step lasts.
+
+    Each renewal sets down the progress as well.
+    """
+
+    def __init__(self, kit: Kit, export: Export) -> None:
+        assert export.claim is not None  # noqa: S101  (whoever takes a step has claimed it)
+        self._bytes_done: int | None = None
+        self._bytes_total: int | None = None
+        self._kit = kit
+        self._export_id = export.id
+        self._claim = export.claim
+        self._over = Event()
+        self._lost = Event()
+        self._thread = Thread(target=self._beat, name=f"heartbeat-{export.id}", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def progress(self, bytes_done: int, bytes_total: int | None) -> None:
+        """Note how far the step has come, and how far it is to go if that is known.
+
+        Raises:
+            ClaimLost: somebody else took over.
+        """
+        self._bytes_done, self._bytes_total = bytes_done, bytes_total
+        self.check()
+
+    def check(self) -> None:
+        """Let the step go on while its claim holds.
+
+        Raises:
+            ClaimLost: somebody else took over.
+        """
+        if self._lost.is_set():
+            raise ClaimLost
+
+    def _beat(self) -> None:
+        life = self._kit.settings.claim
+        held_until = self._kit.now() + life
+        while not self._over.wait(life.total_seconds() / BEATS):
+            now = self._kit.now()
+            try:
+                with self._kit.sessions.begin() as session:
+                    renewed = claims.renew(
+                        session,
+                        self._export_id,
+                        self._claim,
+                        until=now + life,
+                        bytes_done=self._bytes_done,
+                        bytes_total=self._bytes_total,
+                    )
+            except SQLAlchemyError:
+                _log.warning("claim not renewed", export_id=str(self._export_id))
+                renewed = now < held_until  # nobody can have taken it before it ran out
+            else:
+                held_until = now + life
+            if not renewed:
+                self._lost.set()
+                return

@@ -1,0 +1,36 @@
+"""Kit: what a step works with, so that a test can hand it something else."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from random import Random
+
+import requests
+from sqlalchemy.orm import Session, sessionmaker
+
+from worker.cloudslicer import CloudSlicer
+from worker.settings import Settings
+from worker.storage import Storage
+
+
+@dataclass(frozen=True, slots=True)
+class Kit:
+    """What a step works with.
+
+    Attributes:
+        settings: what the environment says.
+        sessions: opens a session on the database.
+        slicer: Uplynk's Cloud Slicer, for our account.
+        http: gives the calling thread's requests session, for files.
+        storage: where files end up.
+        now: gives the time, aware and in UTC.
+        random: where jitter comes from.
+    """
+
+    settings: Settings
+    sessions: sessionmaker[Session]
+    slicer: CloudSlicer
+    http: Callable[[], requests.Session]
+    storage: Storage
+    now: Callable[[], datetime]
+    random: Random

@@ -1,0 +1,37 @@
+"""Report: what a step did, and what should be woken next."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from uuid import UUID
+
+
+class Step(StrEnum):
+    """The steps by the names of their Celery tasks; the names are contracts."""
+
+    CREATE = "exports.create"
+    SUBMIT = "exports.submit"
+    POLL = "exports.poll"
+    DOWNLOAD = "exports.download"
+    SWEEP = "exports.sweep"
+
+
+@dataclass(frozen=True, slots=True)
+class Wake:
+    """A step that should be taken: now, or `at` a time; for one export, or for whichever is due.
+
+    To lose one costs time, to send one twice costs nothing.
+    """
+
+    step: Step
+    export_id: UUID | None = None
+    at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a step did, in a few JSON values for Flower, and what it wants woken."""
+
+    facts: Mapping[str, object] = field(default_factory=dict)
+    wakes: tuple[Wake, ...] = ()

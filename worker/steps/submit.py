@@ -1,0 +1,165 @@
+"""Submit: Uplynk is asked for an export, once, whatever becomes of the answer."""
+
+from datetime import timedelta
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from models import Audio, Export, State, claims
+from worker import pace
+from worker.cloudslicer import Job
+from worker.errors import ExportError, OutcomeUnknown, Transient
+from worker.logs import get_logger
+from worker.steps import adoption, failure
+from worker.steps.kit import Kit
+from worker.steps.report import Report, Step, Wake
+
+# One message works off this much; then it makes room for other short steps, and is sent again.
+MOST_AT_ONCE = 20
+MOST_TIME = timedelta(seconds=20)
+
+# What Uplynk has: the exports that the window counts.
+IN_THE_WINDOW = frozenset({State.SUBMITTING, State.EXPORTING})
+
+# A job that is surely not in the list has been looked for this often, apart by the settle time.
+LOOKS_NEEDED = 2
+
+_log = get_logger(__name__)
+
+
+def submit(kit: Kit) -> Report:
+    """Ask Uplynk for the exports that are due, the most urgent first, while the window has room.
+
+    An export whose outcome is unknown (it is `submitting`, and nobody is at it) is looked for in
+    Uplynk's list before all else, and asked for again only when it is surely not there.
+    """
+    begun, wakes, asked = kit.now(), list[Wake](), list[str]()
+    while len(asked) < MOST_AT_ONCE and kit.now() - begun < MOST_TIME:
+        with kit.sessions.begin() as session:
+            export, is_new = _taken(kit, session)
+        if export is None:
+            return Report({"exports": asked}, (*wakes, *_later(kit)))
+        asked.append(str(export.id))
+        wakes += _ask(kit, export) if is_new else _find(kit, export)
+    return Report({"exports": asked}, (*wakes, Wake(Step.SUBMIT)))
+
+
+def _taken(kit: Kit, session: Session) -> tuple[Export | None, bool]:
+    """Claim the next export; the intent to ask is on record before anybody is asked.
+
+    Returns it, if there is one and the window has room, and whether it is to be asked for.
+    """
+    now = kit.now()
+    until = now + kit.settings.claim
+    for export in claims.take(session, State.SUBMITTING, now=now, until=until):
+        return export, False
+    claims.lock_admission(session)
+    if claims.count(session, IN_THE_WINDOW) >= kit.settings.max_exporting:
+        return None, False
+    for export in claims.take(session, State.REQUESTED, now=now, until=until, by_priority=True):
+        export.advance(
+            State.SUBMITTING, now=now, reason="about to ask Uplynk for it", keep_claim=True
+        )
+        export.asked_at, export.looks = export.asked_at or now, 0
+        return export, True
+    return None, False
+
+
+def _later(kit: Kit) -> tuple[Wake, ...]:
+    """Return the wake-up for what was put off, if anything was."""
+    with kit.sessions.begin() as session:
+        times = [claims.next_due(session, state) for state in (State.SUBMITTING, State.REQUESTED)]
+    due = [time for time in times if time is not None and time > kit.now()]
+    return (Wake(Step.SUBMIT, at=min(due)),) if due else ()
+
+
+def _ask(kit: Kit, export: Export) -> list[Wake]:
+    """Ask Uplynk for the export, and set down the answer or what its absence means."""
+    try:
+        job = kit.slicer.create_export(export.asset, aaclc=export.audio is Audio.AAC_LC)
+    except ExportError as error:
+        with kit.sessions.begin() as session:
+            held = claims.held(session, export.id, export.claim)
+            if held is None:
+                return []
+            now = kit.now()
+            unknown = isinstance(error, OutcomeUnknown)
+            if isinstance(error, Transient) and not unknown:
+                held.advance(State.REQUESTED, now=now, reason=f"not asked: {error.message}")
+            settle = kit.settings.submit_settle if unknown else None
+            failure.record(kit, held, error, now=now, least=settle)
+            return _again(held)
+    return _have(kit, export, job, "Uplynk took it")
+
+
+def _find(kit: Kit, export: Export) -> list[Wake]:
+    """Look for the job of an export that Uplynk may have been asked for."""
+    try:
+        job = adoption.find(kit, export)
+    except ExportError as error:
+        # also a refusal: it is the list that is refused, and the job may be there all the same
+        unseen = Transient(
+            "outcome_unknown", f"whether Uplynk has it can't be told: {error.message}"
+        )
+        with kit.sessions.begin() as session:
+            held = claims.held(session, export.id, export.claim)
+            if held is None:
+                return []
+            failure.record(kit, held, unseen, now=kit.now())
+            return _again(held)
+    if job is not None:
+        return _have(kit, export, job, "its job was found in Uplynk's list")
+    return _not_there(kit, export)
+
+
+def _not_there(kit: Kit, export: Export) -> list[Wake]:
+    """Set down a look in vain; after enough of them the job surely does not exist."""
+    with kit.sessions.begin() as session:
+        held = claims.held(session, export.id, export.claim)
+        if held is None:
+            return []
+        now = kit.now()
+        held.looks += 1
+        if held.looks < LOOKS_NEEDED:
+            held.release(due_at=now + kit.settings.submit_settle)
+        else:
+            held.advance(State.REQUESTED, now=now, reason="Uplynk surely has no job for it")
+        return _again(held)
+
+
+def _again(export: Export) -> list[Wake]:
+    return [Wake(Step.SUBMIT, at=export.due_at)] if export.due_at else []
+
+
+def _have(kit: Kit, export: Export, job: Job, reason: str) -> list[Wake]:
+    """Set down that Uplynk has the job."""
+    with kit.sessions.begin() as session:
+        held = claims.held(session, export.id, export.claim)
+        if held is None:
+            _log.warning("outcome dropped", export_id=str(export.id), state=str(export.state))
+            return []
+        now = kit.now()
+        if other := _owner_of(session, job.id):
+            held.fail(
+                "job_taken",
+                f"Uplynk answered with job {job.id}, which export {other} has already",
+                now=now,
+            )
+            return []
+        held.advance(State.EXPORTING, now=now, reason=f"{reason}: job {job.id}")
+        held.recovered()
+        held.job_id, held.job_state, held.job_created_at = job.id, job.word, now
+        held.due_at = now + pace.next_look(
+            timedelta(),
+            ratio=kit.settings.poll_ratio,
+            least=kit.settings.poll_min,
+            most=kit.settings.poll_max,
+            random=kit.random,
+        )
+        _log.info("export under way", export_id=str(held.id), asset=held.asset)
+        return [Wake(Step.POLL, at=held.due_at)]
+
+
+def _owner_of(session: Session, job_id: str) -> UUID | None:
+    return session.scalar(select(Export.id).where(Export.job_id == job_id))

@@ -1,0 +1,95 @@
+"""Verify: is this file a whole MP4, and what is in it?"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import av
+from av.error import FFmpegError
+
+from worker.errors import Transient
+
+_HEADER_BYTES = 8
+_LARGE_HEADER_BYTES = 16  # a size of 1 says that a 64-bit size follows the type
+_TO_THE_END = 0  # a size of 0 says that the box is the last, however long
+_NEEDED = (b"ftyp", b"moov", b"mdat")
+
+
+@dataclass(frozen=True, slots=True)
+class Film:
+    """What an MP4 holds, as its own headers say."""
+
+    duration_seconds: float
+    video_codec: str
+    audio_codec: str | None
+    width: int
+    height: int
+
+
+def verify(path: Path) -> Film:
+    """Return what is in the MP4 at `path`, having seen that it is whole.
+
+    Its boxes must fill it to the last byte, and its last second must be there to be read: a
+    truncation that agrees with its Content-Length is still a truncation.
+
+    Raises:
+        Transient: it is not whole, or no MP4 at all; the message says what is wrong with it.
+    """
+    with path.open("rb") as file:
+        _walk(file, path.stat().st_size)
+    return _probe(path)
+
+
+def _walk(file: BinaryIO, size: int) -> None:
+    """Follow the top-level boxes (ISO/IEC 14496-12, 4.2) to the end of the file."""
+    at, found = 0, set()
+    while at < size:
+        file.seek(at)
+        header = file.read(_LARGE_HEADER_BYTES)
+        length, kind = int.from_bytes(header[:4], "big"), header[4:_HEADER_BYTES]
+        least = _HEADER_BYTES
+        if length == 1:
+            length, least = int.from_bytes(header[8:], "big"), _LARGE_HEADER_BYTES
+        elif length == _TO_THE_END:
+            length = size - at
+        if at == 0 and kind != b"ftyp":
+            raise _unfit("it does not begin as an MP4 does")
+        if length < least or len(header) < least:
+            raise _unfit(f"its structure breaks at byte {at}")
+        if at + length > size:
+            raise _unfit(f"it ends {at + length - size} bytes before its {_name(kind)} box does")
+        found.add(kind)
+        at += length
+    if missing := [_name(kind) for kind in _NEEDED if kind not in found]:
+        raise _unfit(f"it has no {' and no '.join(missing)} box")
+
+
+def _probe(path: Path) -> Film:
+    try:
+        with av.open(str(path), format="mp4") as container:
+            if not container.streams.video:
+                raise _unfit("it has no video track")
+            video = container.streams.video[0]
+            audio = next(iter(container.streams.audio), None)
+            if not container.duration:
+                raise _unfit("it has no duration")
+            container.seek(max(container.duration - av.time_base, 0))
+            if not any(packet.size for packet in container.demux(video)):
+                raise _unfit("its last second can't be read")
+            return Film(
+                duration_seconds=container.duration / av.time_base,
+                video_codec=video.codec_context.name,
+                audio_codec=audio.codec_context.name if audio else None,
+                width=video.codec_context.width,
+                height=video.codec_context.height,
+            )
+    except FFmpegError as error:
+        raise _unfit(f"it can't be read as an MP4 ({error.strerror})") from error
+
+
+def _name(kind: bytes) -> str:
+    return kind.decode("ascii", "backslashreplace")
+
+
+def _unfit(why: str) -> Transient:
+    return Transient("file_not_whole", f"the file is no whole MP4: {why}")
