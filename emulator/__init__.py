@@ -1,1 +1,1 @@
-"""A Cloud Slicer to develop and test against: the API over HTTP, real MP4 files, faults on demand."""
+"""A Cloud Slicer to develop against: the API over HTTP, real MP4 files, faults on demand."""

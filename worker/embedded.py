@@ -1,17 +1,25 @@
 """Embedded: all that the worker needs, on this machine only: a broker, a database, the worker."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from threading import Thread
 from typing import IO
 from urllib.parse import urlsplit
 
 from fakeredis import TcpFakeServer
+
+import migrations
+from emulator.server import Emulator
+from emulator.settings import EmulatorSettings
+from worker.settings import Settings, load
 
 STOP_SECONDS = 10.0
 
@@ -61,7 +69,9 @@ def command(*, queues: str, pool: str, concurrency: int, level: str = "INFO") ->
 
 
 class WorkerProcess:
-    """A worker as a process of its own, in a process group of its own.
+    """A worker as a process of its own.
+
+    It is in a session of its own, so that Ctrl-C reaches it by way of `stop` only.
 
     Args:
         arguments: its command line, as `command` makes it.
@@ -82,6 +92,7 @@ class WorkerProcess:
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
+            start_new_session=True,
         )
 
     def stop(self, seconds: float = STOP_SECONDS) -> int:
@@ -93,3 +104,76 @@ class WorkerProcess:
         except subprocess.TimeoutExpired:
             self.process.kill()
             return self.process.wait()
+
+
+@contextmanager
+def worker(
+    environment: Mapping[str, str], *, log: Path, concurrency: int = 4
+) -> Iterator[WorkerProcess]:
+    """Run a worker for both queues, its output in `log`, for as long as the context lasts."""
+    with log.open("ab") as output:
+        arguments = command(queues="exports,downloads", pool="threads", concurrency=concurrency)
+        process = WorkerProcess(arguments, environment=environment, output=output)
+        try:
+            yield process
+        finally:
+            process.stop()
+
+
+@dataclass(frozen=True, slots=True)
+class Installation:
+    """Everything that an export needs, running on this machine.
+
+    Attributes:
+        settings: what its worker was told.
+        worker: the worker's process.
+        log: the worker's log.
+    """
+
+    settings: Settings
+    worker: WorkerProcess
+    log: Path
+
+
+@contextmanager
+def installation(
+    folder: Path, environment: Mapping[str, str], *, emulator: EmulatorSettings | None = None
+) -> Iterator[Installation]:
+    """Run a broker, a database and a worker under `folder`, and an emulator if one is described.
+
+    Args:
+        folder: where the database, the scratch files and the log are; made if it is missing. What
+            an earlier installation left there undone is gone on with.
+        environment: variables in addition to this process's.
+        emulator: in the place of the real Uplynk; its files come from the loopback.
+
+    Raises:
+        SettingsError: the variables are wrong or incomplete.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    log = folder / "worker.log"
+    with ExitStack() as stack:
+        variables = {
+            "DATABASE_URL": f"sqlite:///{folder.resolve()}/exports.db",
+            "SCRATCH_DIR": str(folder.resolve() / "scratch"),
+            "CELERY_BROKER_URL": stack.enter_context(broker()),
+            "LOG_FORMAT": "json",
+            **environment,
+        }
+        if emulator is not None:
+            url = stack.enter_context(Emulator(emulator)).url
+            variables |= {
+                "UPLYNK_USER_ID": emulator.user_id,
+                "UPLYNK_API_KEY": emulator.api_key,
+                "UPLYNK_API_URL": url,
+                "DOWNLOAD_HOSTS": "127.0.0.1",
+            }
+        settings = load(**{name.lower(): value for name, value in variables.items()})
+        migrations.upgrade(settings.database_url)
+        process = stack.enter_context(worker(variables, log=log))
+        yield Installation(settings, process, log)
+
+
+def remove(folder: Path) -> None:
+    """Remove what an installation that has ended left under `folder`."""
+    shutil.rmtree(folder, ignore_errors=True)

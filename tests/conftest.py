@@ -1,0 +1,106 @@
+"""Fixtures: a database and a broker, real ones where the environment names them, else embedded."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import psycopg
+import pytest
+import redis
+from sqlalchemy import make_url
+from sqlalchemy.orm import Session, sessionmaker
+
+import migrations
+from emulator.server import Emulator
+from emulator.settings import EmulatorSettings
+from models.database import open_engine, open_sessions
+from worker import embedded
+
+REDIS_URL = os.environ.get("TEST_REDIS_URL")
+DATABASE_URL = os.environ.get("TEST_DATABASE_URL")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let a test that needs a real service skip on a laptop, and fail where CI is set."""
+    missing = [name for name in ("TEST_REDIS_URL", "TEST_DATABASE_URL") if name not in os.environ]
+    if missing and "CI" not in os.environ:
+        skip = pytest.mark.skip(reason=f"{' and '.join(missing)} not set: make services-test")
+        for item in items:
+            if "services" in item.keywords:
+                item.add_marker(skip)
+
+
+@pytest.fixture(scope="session")
+def _template() -> Iterator[str | None]:
+    """Give the name of a migrated PostgreSQL database, to make copies of, if there is one."""
+    if DATABASE_URL is None:
+        yield None
+        return
+    name = f"template_{uuid4().hex}"
+    with psycopg.connect(DATABASE_URL, autocommit=True) as connection:
+        connection.execute(f'CREATE DATABASE "{name}"')
+        migrations.upgrade(_named(name))
+        yield name
+        connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+def _named(name: str) -> str:
+    assert DATABASE_URL is not None
+    return make_url(DATABASE_URL).set(database=name).render_as_string(hide_password=False)
+
+
+@pytest.fixture
+def database_url(_template: str | None, tmp_path: Path) -> Iterator[str]:
+    """Give the URL of a migrated database of the test's own."""
+    if _template is None:
+        url = f"sqlite:///{tmp_path}/exports.db"
+        migrations.upgrade(url)
+        yield url
+        return
+    assert DATABASE_URL is not None
+    name = f"test_{uuid4().hex}"
+    with psycopg.connect(DATABASE_URL, autocommit=True) as connection:
+        connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{_template}"')
+        yield _named(name)
+        connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+@pytest.fixture
+def sessions(database_url: str) -> Iterator[sessionmaker[Session]]:
+    """Give the factory of sessions on the test's own database."""
+    engine = open_engine(database_url)
+    yield open_sessions(engine)
+    engine.dispose()
+
+
+@pytest.fixture
+def broker_url() -> Iterator[str]:
+    """Give the URL of an empty broker."""
+    if REDIS_URL is None:
+        with embedded.broker() as url:
+            yield url
+        return
+    with redis.Redis.from_url(REDIS_URL) as client:
+        client.flushall()
+        yield REDIS_URL
+        client.flushall()
+
+
+@pytest.fixture(scope="session")
+def _shared_emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
+    settings = EmulatorSettings(
+        run_seconds=1.0,
+        retry_wait_seconds=0.2,
+        media_seconds=1.0,
+        media_dir=tmp_path_factory.mktemp("media"),
+    )
+    with Emulator(settings) as emulator:
+        yield emulator
+
+
+@pytest.fixture
+def emulator(_shared_emulator: Emulator) -> Emulator:
+    """Give an emulator that remembers nothing; its jobs take a second."""
+    _shared_emulator.control.reset()
+    return _shared_emulator

@@ -1,0 +1,109 @@
+"""Factories: exports in any state, and kits with a clock that the test moves."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from random import Random
+from typing import Any
+from uuid import uuid4
+
+import requests
+from sqlalchemy.orm import Session, sessionmaker
+
+from emulator.server import Emulator
+from models import Audio, Export, State
+from worker.cloudslicer import CloudSlicer
+from worker.settings import Settings
+from worker.steps import Kit
+from worker.storage import Storage
+
+ACCOUNT = "e" * 32
+ASSET = "a29a0bf647454d70bbb9b13d6896a108"
+KEY = "emulator-key"
+
+
+def an_asset() -> str:
+    """Return the id of an asset that no other test knows."""
+    return uuid4().hex
+
+
+@dataclass
+class Clock:
+    """A clock that stands still until a test moves it."""
+
+    time: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    def __call__(self) -> datetime:
+        return self.time
+
+    def move(self, **by: float) -> None:
+        """Move it on by a timedelta's arguments."""
+        self.time += timedelta(**by)
+
+
+def make_export(sessions: sessionmaker[Session], *, state: State, **members: Any) -> Export:
+    """Return an export in `state`, now in the database, and due now unless `members` say else."""
+    now = datetime.now(UTC)
+    values = {
+        "id": uuid4(),
+        "account": ACCOUNT,
+        "asset": an_asset(),
+        "audio": Audio.HE_AAC,
+        "created_at": now,
+        "state_since": now,
+        "due_at": now,
+        **members,
+    }
+    export = Export(state=state, **values)
+    with sessions.begin() as session:
+        session.add(export)
+    return export
+
+
+def make_settings(tmp_path: Path, **members: Any) -> Settings:
+    """Return settings that lean on no environment."""
+    values = {
+        "uplynk_user_id": ACCOUNT,
+        "uplynk_api_key": KEY,
+        "storage_url": str(tmp_path / "exports"),
+        "scratch_dir": tmp_path / "scratch",
+        "download_hosts": "127.0.0.1",
+        **members,
+    }
+    return Settings(_env_file=None, **values)
+
+
+def make_kit(
+    sessions: sessionmaker[Session],
+    tmp_path: Path,
+    *,
+    emulator: Emulator | None = None,
+    now: Callable[[], datetime] | None = None,
+    **members: Any,
+) -> Kit:
+    """Return a kit for steps, with Uplynk at `emulator` or, without one, at a closed port."""
+    url = emulator.url if emulator else "http://127.0.0.1:1"
+    settings = make_settings(tmp_path, uplynk_api_url=url, **members)
+    http = requests.Session()
+
+    def real_now() -> datetime:
+        return datetime.now(UTC)
+
+    slicer = CloudSlicer(
+        url,
+        owner=settings.uplynk_user_id,
+        key=settings.uplynk_api_key,
+        http=lambda: http,
+        now=real_now,  # signatures are checked against the real time
+        timeout_seconds=settings.uplynk_timeout_seconds,
+    )
+    return Kit(
+        settings=settings,
+        sessions=sessions,
+        slicer=slicer,
+        http=lambda: http,
+        storage=Storage(settings.storage_url),
+        now=now or real_now,
+        random=Random(0),
+    )

@@ -1,0 +1,108 @@
+"""The real Redis and PostgreSQL for tests: started on free ports, stopped by pid.
+
+`python -m tests.services COMMAND…` runs a command with TEST_REDIS_URL and TEST_DATABASE_URL set.
+"""
+
+import os
+import pwd
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from tests.waiting import wait_until
+
+POSTGRES_FOLDERS = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+
+
+def free_port() -> int:
+    """Return a port of the loopback that nobody listens at just now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def listens(port: int) -> bool:
+    """Return whether somebody listens at this port of the loopback."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def found(program: str) -> str:
+    """Return the program's path; the message of the error says how to come by it."""
+    path = os.pathsep.join([os.environ["PATH"], *map(str, POSTGRES_FOLDERS)])
+    if where := shutil.which(program, path=path):
+        return where
+    raise SystemExit(f"{program} is missing; on Debian: apt-get install redis-server postgresql")
+
+
+@contextmanager
+def process(arguments: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a server for as long as the context lasts; its output is thrown away."""
+    server = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        yield server
+    finally:
+        server.terminate()
+        try:
+            server.wait(20)
+        except subprocess.TimeoutExpired:
+            server.kill()
+            server.wait()
+
+
+@contextmanager
+def redis_server(port: int | None = None) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """Run a Redis that keeps nothing; gives its URL and its process."""
+    port = port or free_port()
+    options = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
+    with process([found("redis-server"), *options]) as server:
+        wait_until(lambda: listens(port), what="redis-server")
+        yield f"redis://127.0.0.1:{port}/0", server
+
+
+@contextmanager
+def postgres_server() -> Iterator[str]:
+    """Run a PostgreSQL on a new cluster; gives the URL of its database `postgres`."""
+    port = free_port()
+    with TemporaryDirectory() as folder:
+        # PostgreSQL refuses to run as root
+        become = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
+        if become:
+            user = pwd.getpwnam("postgres")
+            os.chown(folder, user.pw_uid, user.pw_gid)
+        cluster = f"{folder}/cluster"
+        subprocess.run(
+            [*become, found("initdb"), "-D", cluster, "-U", "test", "-A", "trust", "-E", "UTF8"],
+            check=True,
+            stdout=subprocess.DEVNULL,
+            cwd="/",
+        )
+        options = ["-D", cluster, "-p", str(port), "-k", folder, "-c", "listen_addresses=127.0.0.1"]
+        quick = ["-c", "fsync=off", "-c", "max_connections=200"]
+        with process([*become, found("postgres"), *options, *quick]):
+            url = f"postgresql://test@127.0.0.1:{port}/postgres"
+            wait_until(lambda: _answers(port), what="postgres")
+            yield url
+
+
+def _answers(port: int) -> bool:
+    ready = subprocess.run(
+        [found("pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(port)], check=False
+    )
+    return ready.returncode == 0
+
+
+def main() -> int:
+    """Run the command of the command line with both services; returns its exit status."""
+    with redis_server() as (redis_url, _), postgres_server() as database_url:
+        services = {"TEST_REDIS_URL": redis_url, "TEST_DATABASE_URL": database_url}
+        return subprocess.run(sys.argv[1:], env={**os.environ, **services}, check=False).returncode
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,335 @@
+"""The command line: `uplynk-export`. Exit status 0 only when what was asked for was achieved."""
+
+import json
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+from uuid import UUID, uuid4
+
+import click
+from celery import Celery
+from kombu.exceptions import OperationalError
+from sqlalchemy import select
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
+
+import migrations
+from emulator.__main__ import main as emulator_command
+from emulator.settings import EmulatorSettings
+from models import Export, Request, State
+from models.database import open_engine, open_sessions
+from models.state import TERMINAL
+from worker import demo as demonstration
+from worker import doctor as doctors
+from worker import embedded, rendezvous, tables
+from worker.errors import InvalidRequest, SettingsError
+from worker.outfit import outfit
+from worker.runs import Wanted, WorkerDied
+from worker.runs import run as run_all
+from worker.settings import EMBEDDED, Settings, load
+from worker.steps.create import read
+
+# A worker that dies is started again; one that can't live is not, for longer and longer.
+RESTART_FIRST_SECONDS = 1.0
+RESTART_MOST_SECONDS = 30.0
+LIVED_SECONDS = 60.0
+
+EMULATED = EmulatorSettings(run_seconds=5.0)
+
+
+class Group(click.Group):
+    """Turns what is the user's to mend into one line on standard error, and status 1."""
+
+    def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401  (click's)
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except (SettingsError, WorkerDied) as error:
+            raise click.ClickException(str(error)) from None
+        except OperationalError as error:
+            raise click.ClickException(
+                f"the broker can't be reached ({error}); check CELERY_BROKER_URL"
+            ) from None
+        except SQLAlchemyError as error:
+            said = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
+            raise click.ClickException(
+                f"the database refused: {said}; `uplynk-export doctor` tells more"
+            ) from None
+
+
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="uplynk-export")
+def main() -> None:
+    """Export Uplynk assets as MP4 files."""
+
+
+@main.command()
+@click.option("--dir", "folder", type=click.Path(path_type=Path), default=Path("var/demo"))
+def demo(folder: Path) -> None:
+    """Show the main job end to end on this machine, against the emulator."""
+    with _stopped_by_signals():
+        if not demonstration.demo(folder, send=_send, console=tables.console()):
+            raise click.ClickException("the demo did not come out as it should; see the table")
+
+
+@main.command()
+@click.argument("assets", metavar="ASSET...", nargs=-1, required=True)
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Where the files go.")
+@click.option("--aaclc", is_flag=True, help="AAC-LC audio; without it, HE-AAC.")
+@click.option("--emulator", is_flag=True, help="Against the emulator instead of Uplynk.")
+def run(assets: tuple[str, ...], out: Path, *, aaclc: bool, emulator: bool) -> None:
+    """Export ASSETs into a folder, with everything embedded on this machine.
+
+    Leaves only the files. Interrupted, it leaves its state in OUT/.uplynk-export, and the same
+    command goes on where it was: nothing is exported, and paid for, twice.
+    """
+    console = tables.console()
+    wanted = [Wanted(asset, aaclc=aaclc) for asset in dict.fromkeys(assets)]
+    for each in wanted:
+        _checked({"asset": each.asset, "aaclc": each.aaclc})
+    state = out / ".uplynk-export"
+    environment = {"STORAGE_URL": str(out), "STORAGE_KEY": "{asset}-{export_id}.mp4"}
+    environment |= {"POLL_MIN_SECONDS": "1", "CLAIM_SECONDS": "8"} if emulator else {}
+    with _stopped_by_signals(), _kept(state, console):
+        emulated = EMULATED if emulator else None
+        with embedded.installation(state, environment, emulator=emulated) as installed:
+            requests = run_all(installed, wanted, send=_send, console=console)
+    console.print(tables.outcomes(requests))
+    if any(request.state is not State.STORED for request in requests):
+        raise click.exceptions.Exit(1)
+
+
+@main.command()
+@click.option("--queues", default="exports,downloads", show_default=True)
+@click.option("--pool", default="threads", show_default=True, help="threads, prefork or solo")
+@click.option("--concurrency", type=click.IntRange(min=1), default=8, show_default=True)
+@click.option("--loglevel", default="INFO", show_default=True)
+def worker(queues: str, pool: str, concurrency: int, loglevel: str) -> None:
+    """Run a worker, and start it again if it dies.
+
+    With the embedded broker it brings that broker, and migrates a SQLite database by itself.
+    """
+    settings = load()
+    arguments = embedded.command(
+        queues=queues, pool=pool, concurrency=concurrency, level=loglevel.upper()
+    )
+    with ExitStack() as stack:
+        environment = {}
+        if settings.celery_broker_url == EMBEDDED:
+            environment["CELERY_BROKER_URL"] = stack.enter_context(_embedded_broker())
+        if settings.database_url.startswith("sqlite"):
+            migrations.upgrade(settings.database_url)
+        raise click.exceptions.Exit(_supervised(arguments, environment))
+
+
+@main.command()
+def migrate() -> None:
+    """Bring the database's tables up to this release."""
+    url = load().database_url
+    before = migrations.current(url)
+    migrations.upgrade(url)
+    click.echo(f"the database was at revision {before or 'none'}, and is at {migrations.head()}")
+
+
+@main.command()
+@click.argument("asset")
+@click.option("--aaclc", is_flag=True, help="AAC-LC audio; without it, HE-AAC.")
+@click.option("--priority", type=int, default=0, show_default=True, help="Higher goes first.")
+@click.option("--metadata", default="{}", help="A JSON object that comes back with the callback.")
+@click.option("--id", "request_id", default=None, help="The same id is the same request.")
+@click.option("--wait", is_flag=True, help="Wait until it is stored or has failed.")
+def request(
+    asset: str, *, aaclc: bool, priority: int, metadata: str, request_id: str | None, wait: bool
+) -> None:
+    """Request the export of ASSET, as a CMS would; prints the request's id."""
+    try:
+        values = json.loads(metadata)
+    except json.JSONDecodeError as error:
+        raise click.BadParameter(f"is no JSON: {error}", param_hint="--metadata") from None
+    arguments = {"asset": asset, "aaclc": aaclc, "priority": priority, "metadata": values}
+    _checked(arguments)
+    settings = load()
+    request_id = request_id or str(uuid4())
+    _send(rendezvous.broker_url(settings), request_id, arguments)
+    click.echo(request_id)
+    if wait and _ended(settings, request_id) is not State.STORED:
+        raise click.exceptions.Exit(1)
+
+
+@main.command("list")
+@click.option("--state", type=click.Choice([str(state) for state in State]))
+@click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+def list_(state: str | None, limit: int, *, as_json: bool) -> None:
+    """List requests, the newest first."""
+    query = select(Request).order_by(Request.created_at.desc()).limit(limit)
+    if state is not None:
+        own = Request.export_id.is_(None) & (state == State.FAILED)
+        withdrawn = Request.cancelled_at.is_not(None)
+        chosen = Request.export.has(Export.state == State(state)) & ~withdrawn
+        query = query.where(chosen | own | (withdrawn & (state == State.CANCELLED)))
+    with _session(load()) as session:
+        found = session.scalars(query).all()
+    if as_json:
+        for each in found:
+            click.echo(json.dumps(tables.as_json(each)))
+    else:
+        tables.console().print(tables.listing(found))
+
+
+@main.command()
+@click.argument("request_or_export", metavar="ID")
+def show(request_or_export: str) -> None:
+    """Tell the story of a request, by its id or its export's."""
+    with _session(load()) as session:
+        found = session.get(Request, request_or_export) or _by_export(session, request_or_export)
+        if found is None:
+            raise click.ClickException(f"there is no request or export {request_or_export}")
+        export = found.export
+        history = session.scalars(export.history.select()).all() if export else []
+        for line in tables.story(found, history):
+            click.echo(line)
+
+
+@main.command()
+def doctor() -> None:
+    """Examine settings, database, broker, storage and credentials; say what to do."""
+    settings = load()
+    ill = False
+    for finding in doctors.examine(settings, outfit(settings), lambda: _broker(settings)):
+        ill |= not finding.well
+        mark = click.style("ok  ", fg="green") if finding.well else click.style("FAIL", fg="red")
+        click.echo(f"{mark}  {finding.what:<9} {finding.says}")
+    if ill:
+        raise click.exceptions.Exit(1)
+
+
+main.add_command(emulator_command, "emulator")
+
+
+def _send(broker_url: str, request_id: str, arguments: dict[str, Any]) -> None:
+    """Send `exports.create` by name, with nothing that a CMS would not have."""
+    with Celery(broker=broker_url, set_as_current=False) as app:
+        app.send_task("exports.create", task_id=request_id, queue="exports", kwargs=arguments)
+
+
+def _checked(arguments: dict[str, Any]) -> None:
+    try:
+        read(arguments)
+    except InvalidRequest as error:
+        raise click.UsageError(str(error)) from None
+
+
+def _broker(settings: Settings) -> str:
+    try:
+        with Celery(broker=rendezvous.broker_url(settings), set_as_current=False) as app:
+            connection = app.connection_for_write(connect_timeout=5)
+            connection.ensure_connection(max_retries=1, timeout=5)
+            return f"reached at {connection.as_uri()}"
+    except SettingsError as error:
+        raise ConnectionError(str(error)) from None
+    except (OperationalError, OSError) as error:
+        raise ConnectionError(f"can't be reached: {error}") from None
+
+
+@contextmanager
+def _session(settings: Settings) -> Iterator[Session]:
+    engine = open_engine(settings.database_url)
+    try:
+        with open_sessions(engine).begin() as session:
+            yield session
+    finally:
+        engine.dispose()
+
+
+def _by_export(session: Session, text: str) -> Request | None:
+    try:
+        export_id = UUID(text)
+    except ValueError:
+        return None
+    return session.scalars(select(Request).where(Request.export_id == export_id)).first()
+
+
+def _ended(settings: Settings, request_id: str) -> State:
+    """Wait until the request is in a terminal state; each change of state is said on stderr."""
+    seen = None
+    while seen not in TERMINAL:
+        with _session(settings) as session:
+            found = session.get(Request, request_id)
+            state = found.state if found else None
+            error = found.error if found else None
+        if state is not seen and state is not None:
+            click.echo(f"{state}{': ' + error[1] if error else ''}", err=True)
+            seen = state
+        time.sleep(0.5)
+    return State(seen)
+
+
+@contextmanager
+def _embedded_broker() -> Iterator[str]:
+    """Give the broker of this folder: the one that is running already, or a new one."""
+    if rendezvous.ADDRESS_FILE.exists():
+        address = rendezvous.ADDRESS_FILE.read_text().strip()
+        if embedded.answers(address):
+            yield address
+            return
+    with embedded.broker() as address:
+        rendezvous.leave_address(address)
+        try:
+            yield address
+        finally:
+            rendezvous.remove_address()
+
+
+def _supervised(arguments: list[str], environment: dict[str, str]) -> int:
+    """Keep a worker alive until this process is told to stop; returns the worker's last status."""
+    pause = RESTART_FIRST_SECONDS
+    while True:
+        begun = time.monotonic()
+        child = embedded.WorkerProcess(arguments, environment=environment)
+        try:
+            with _stopped_by_signals():
+                status = child.process.wait()
+        except KeyboardInterrupt:
+            return child.stop(seconds=float("inf"))
+        if status == 0 or time.monotonic() - begun < RESTART_FIRST_SECONDS:
+            return status  # it was told to stop, or it can't even start
+        pause = RESTART_FIRST_SECONDS if time.monotonic() - begun > LIVED_SECONDS else pause
+        click.echo(f"the worker ended with status {status}; again in {pause:g} s", err=True)
+        time.sleep(pause)
+        pause = min(pause * 2, RESTART_MOST_SECONDS)
+
+
+@contextmanager
+def _stopped_by_signals() -> Iterator[None]:
+    """Let SIGTERM end what is going on as Ctrl-C does, with all that it started."""
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def _kept(state: Path, console: Any) -> Iterator[None]:  # noqa: ANN401  (rich's console)
+    """Remove the state of a run that ended; keep that of one that was interrupted."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        console.print(f"Interrupted. The same command goes on from here ({state}).")
+        sys.exit(130)
+    else:
+        embedded.remove(state)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,151 @@
+"""Tables: requests and exports as a person wants to see them."""
+
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from rich.console import Console
+from rich.filesize import decimal
+from rich.table import Table
+
+from models import Export, History, Request, State
+
+# Where nobody looks at a terminal, lines need not be folded.
+WIDE = 260
+
+_COLOURS = {State.STORED: "green", State.FAILED: "red", State.CANCELLED: "yellow"}
+
+
+def console() -> Console:
+    """Return the console for standard output: as wide as the terminal, or wide where it is none."""
+    return Console(width=None if sys.stdout.isatty() else WIDE, highlight=False)
+
+
+def state_of(request: Request) -> str:
+    """Return a request's state in the colour of its meaning."""
+    colour = _COLOURS.get(request.state, "cyan")
+    return f"[{colour}]{request.state}[/{colour}]"
+
+
+def where(url: str | None) -> str:
+    """Return a storage URL as a person would use it: a file's is its path, relative to here."""
+    if url is None:
+        return ""
+    parts = urlsplit(url)
+    if parts.scheme != "file":
+        return url
+    path = Path(unquote(parts.path))
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+
+
+def outcomes(requests: Sequence[Request]) -> Table:
+    """Return the table of what became of requests: the file and its facts, or why there is none."""
+    table = Table(show_lines=True)
+    for name in ("Request", "State", "File, or what went wrong"):
+        table.add_column(name, overflow="fold")
+    for name in ("Size", "Duration"):
+        table.add_column(name, justify="right")
+    table.add_column("SHA-256", overflow="fold")
+    for request in requests:
+        export = request.export
+        told = [*_files(export)] if export else []
+        if request.error:
+            told.append(": ".join(request.error))
+        table.add_row(
+            request.id,
+            state_of(request),
+            "\n".join(told),
+            decimal(export.size_bytes) if export and export.size_bytes else "",
+            f"{export.duration_seconds:.1f} s" if export and export.duration_seconds else "",
+            (export.sha256 or "") if export else "",
+        )
+    return table
+
+
+def _files(export: Export) -> Iterable[str]:
+    if export.storage_url:
+        yield where(export.storage_url)
+    if export.captions_url:
+        yield where(export.captions_url)
+
+
+def listing(requests: Sequence[Request]) -> Table:
+    """Return the table of requests, one line each; it fits 80 columns."""
+    table = Table(box=None, pad_edge=False)
+    table.add_column("Request", overflow="ellipsis", no_wrap=True, max_width=36)
+    table.add_column("Asset", overflow="ellipsis", no_wrap=True, max_width=12)
+    table.add_column("State")
+    table.add_column("Created", no_wrap=True)
+    table.add_column("Error", overflow="ellipsis", no_wrap=True)
+    for request in requests:
+        error = request.error[0] if request.error else ""
+        table.add_row(
+            request.id, request.asset or "", state_of(request), clock(request.created_at), error
+        )
+    return table
+
+
+def story(request: Request, history: Sequence[History]) -> Iterable[str]:
+    """Return the lines that tell a request's story, and its export's."""
+    facts: dict[str, object] = {
+        "request": request.id,
+        "state": str(request.state),
+        "asset": request.asset,
+    }
+    if export := request.export:
+        facts |= {
+            "export": str(export.id),
+            "audio": str(export.audio),
+            "job": export.job_id and f"{export.job_id} ({export.job_state}, {export.polls} looks)",
+            "file": where(export.storage_url),
+            "captions": export.captions and f"{export.captions} {where(export.captions_url)}",
+            "size": export.size_bytes and f"{export.size_bytes} bytes",
+            "duration": export.duration_seconds and f"{export.duration_seconds:.3f} s",
+            "picture": export.video_codec
+            and f"{export.video_codec} {export.width}x{export.height}",
+            "sound": export.audio_codec,
+            "sha256": export.sha256,
+            "next step": export.due_at and clock(export.due_at),
+        }
+    if request.error:
+        facts["error"] = ": ".join(request.error)
+    yield from (f"{name:>9}  {value}" for name, value in facts.items() if value)
+    if history:
+        yield ""
+    last: datetime | None = None
+    for row in history:
+        after = f"+{(row.at - last).total_seconds():.1f} s" if last else ""
+        yield f"{clock(row.at)}  {after:>10}  {row.to_state:<11}  {row.reason}"
+        last = row.at
+
+
+def clock(time: datetime) -> str:
+    """Return a time as a person reads it: UTC, to the second."""
+    return time.strftime("%Y-%m-%d %H:%M:%S")
+
+
+def as_json(request: Request) -> dict[str, object]:
+    """Return a request as JSON values, for programs."""
+    export = request.export
+    return {
+        "request_id": request.id,
+        "export_id": str(export.id) if export else None,
+        "asset": request.asset,
+        "audio": request.audio,
+        "state": request.state,
+        "priority": request.priority,
+        "created_at": request.created_at.isoformat(),
+        "job_id": export.job_id if export else None,
+        "storage_url": export.storage_url if export else None,
+        "size_bytes": export.size_bytes if export else None,
+        "sha256": export.sha256 if export else None,
+        "duration_seconds": export.duration_seconds if export else None,
+        "captions": export.captions if export else None,
+        "captions_url": export.captions_url if export else None,
+        "error": dict(zip(("code", "message"), request.error, strict=True))
+        if request.error
+        else None,
+        "metadata": request.metadata_,
+    }
