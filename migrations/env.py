@@ -2,12 +2,15 @@
 
 import os
 import warnings
-from typing import Any
+from typing import Any, Literal
 
+import sqlalchemy as sa
 from alembic import context
+from alembic.autogenerate.api import AutogenContext
 from sqlalchemy import Connection, text
 
 from models import Base
+from models.base import UtcDateTime
 from models.database import DEFAULT_URL, open_engine
 
 # A migration that waits for a lock holds up every worker behind it: better fail, and be run again.
@@ -15,34 +18,81 @@ LOCK_TIMEOUT = "4s"
 STATEMENT_TIMEOUT = "120s"
 # Two deployments that migrate at once go one after the other.
 MIGRATION_LOCK = 0x6D696772
+TURN_TIMEOUT = "120s"  # nobody waits behind this one, so it may last as long as a migration does
 
 
 def number(_context: object, _revision: object, directives: list[Any]) -> None:
     """Give a new revision the next number instead of a random id."""
-    if directives and context.config.cmd_opts is not None:
+    if directives:
         head = context.script.get_current_head()
         directives[0].rev_id = f"{int(head or 0) + 1:04d}"
 
 
+def render(kind: str, item: object, autogenerate: AutogenContext) -> str | Literal[False]:
+    """Write a column's type so that a new revision runs as it is, and outlives the models."""
+    if kind != "type":
+        return False
+    if isinstance(item, UtcDateTime):
+        return "sa.DateTime(timezone=True)"
+    if isinstance(item, sa.JSON):
+        autogenerate.imports.add("from sqlalchemy.dialects import postgresql")
+        return 'sa.JSON().with_variant(postgresql.JSONB(), "postgresql")'
+    if isinstance(item, sa.Enum):
+        values = ", ".join(repr(value) for value in item.enums)
+        return (
+            f"sa.Enum({values}, name={item.name!r}, native_enum=False, create_constraint=True,"
+            f" length={item.length})"
+        )
+    return False
+
+
 def migrate(connection: Connection) -> None:
     """Run the migrations on `connection`, all of them in one transaction."""
+    is_sqlite = connection.dialect.name == "sqlite"
     # SQLAlchemy can't read an index with DESC back from SQLite; on PostgreSQL it is compared.
     warnings.filterwarnings("ignore", "autogenerate skipping metadata-specified expression-based")
-    unreadable = {"ix_exports_due_by_priority"} if connection.dialect.name == "sqlite" else set()
+    unreadable = {"ix_exports_due_by_priority"} if is_sqlite else set()
     context.configure(
         connection=connection,
         target_metadata=Base.metadata,
         compare_server_default=True,
-        render_as_batch=connection.dialect.name == "sqlite",
+        render_as_batch=is_sqlite,
+        render_item=render,
+        transactional_ddl=True,  # also on SQLite: open_engine begins transactions by itself
         process_revision_directives=number,
         include_object=lambda _item, name, *_: name not in unreadable,
     )
+    if is_sqlite:
+        suspend_foreign_keys(connection)
     with context.begin_transaction():
         if connection.dialect.name == "postgresql":
-            connection.execute(text(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'"))
-            connection.execute(text(f"SET LOCAL statement_timeout = '{STATEMENT_TIMEOUT}'"))
-            connection.execute(text(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})"))
+            await_turn(connection)
         context.run_migrations()
+        if is_sqlite:
+            check_foreign_keys(connection)
+
+
+def await_turn(connection: Connection) -> None:
+    """Wait until no other deployment migrates; from then on, wait for no lock for long."""
+    connection.execute(text(f"SET LOCAL statement_timeout = '{STATEMENT_TIMEOUT}'"))
+    connection.execute(text(f"SET LOCAL lock_timeout = '{TURN_TIMEOUT}'"))
+    connection.execute(text(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})"))
+    connection.execute(text(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'"))
+
+
+def suspend_foreign_keys(connection: Connection) -> None:
+    """Let a batch operation replace a table: to drop the old one must not delete what refers to it.
+
+    Told to the driver, as SQLite heeds this only outside of a transaction.
+    """
+    connection.connection.cursor().execute("PRAGMA foreign_keys = OFF")
+
+
+def check_foreign_keys(connection: Connection) -> None:
+    """Let no migration end that leaves a row referring to nothing."""
+    if broken := connection.execute(text("PRAGMA foreign_key_check")).all():
+        tables = ", ".join(sorted({row[0] for row in broken}))
+        raise RuntimeError(f"the migration would leave rows that refer to nothing in: {tables}")
 
 
 def main() -> None:

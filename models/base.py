@@ -24,7 +24,7 @@ class UtcDateTime(TypeDecorator[datetime]):
         """Refuse naive times; hand every other to the database in UTC."""
         if value is None:
             return None
-        if value.tzinfo is None:
+        if value.utcoffset() is None:
             raise ValueError(f"a naive time can't be stored: {value!r}; give it tzinfo=UTC")
         value = value.astimezone(UTC)
         return value.replace(tzinfo=None) if dialect.name == "sqlite" else value

@@ -1,9 +1,12 @@
 """The database: engines that behave alike on PostgreSQL and on SQLite, and sessions on them."""
 
+import sqlite3
+import time
+from collections.abc import Sequence  # noqa: TC003
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.orm import Session, sessionmaker
 
 DEFAULT_URL = "sqlite:///var/uplynk-export.db"
@@ -11,10 +14,17 @@ DEFAULT_URL = "sqlite:///var/uplynk-export.db"
 CONNECT_SECONDS = 10
 STATEMENT_SECONDS = 30  # no statement of a step takes one second; a longer one is stuck
 LOCK_SECONDS = 10
+_SWITCH_SECONDS = 0.02
 
-# Rows are written in short transactions of one process at a time; a reader never waits (WAL).
+# A server that vanished without a word is given up after 30 + 3 * 10 seconds; Linux would wait for
+# an answer for more than two hours (libpq's manual, "keepalives").
+_KEEPALIVE = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
+_TIMEOUTS = (
+    f"-c statement_timeout={STATEMENT_SECONDS}s -c lock_timeout={LOCK_SECONDS}s"
+    f" -c idle_in_transaction_session_timeout={2 * STATEMENT_SECONDS}s"
+)
+
 _SQLITE_PRAGMAS = {
-    "journal_mode": "WAL",
     "synchronous": "NORMAL",
     "foreign_keys": "ON",
     "busy_timeout": LOCK_SECONDS * 1000,
@@ -29,8 +39,8 @@ def open_engine(url: str, *, pool_size: int = 5) -> Engine:
 
     Args:
         url: a SQLAlchemy URL of SQLite or PostgreSQL; `postgres://` and `postgresql://` mean
-            psycopg 3.
-        pool_size: connections that are kept open; twice as many may be open at once.
+            psycopg 3. What its query says to libpq goes before what is said here.
+        pool_size: connections to PostgreSQL that are kept open; twice as many may be at once.
     """
     parsed = make_url(url)
     if parsed.drivername in {"postgres", "postgresql"}:
@@ -43,18 +53,33 @@ def open_engine(url: str, *, pool_size: int = 5) -> Engine:
         max_overflow=pool_size,
         pool_pre_ping=True,
         hide_parameters=True,  # an error would show what a CMS sent
-        connect_args={
-            "connect_timeout": CONNECT_SECONDS,
-            "application_name": "uplynk-export",
-            "options": f"-c statement_timeout={STATEMENT_SECONDS}s -c lock_timeout={LOCK_SECONDS}s"
-            f" -c idle_in_transaction_session_timeout={2 * STATEMENT_SECONDS}s",
-        },
+        # what waited for a lock must see what the holder did; a server may have another default
+        isolation_level="READ COMMITTED",
+        connect_args=_connect_args(parsed),
     )
 
 
 def open_sessions(engine: Engine) -> sessionmaker[Session]:
     """Return the factory of sessions; what was loaded stays readable after the commit."""
     return sessionmaker(engine, expire_on_commit=False)
+
+
+def _connect_args(url: URL) -> dict[str, Any]:
+    """Return what psycopg is told besides the URL, and never against it."""
+    defaults = {
+        "connect_timeout": CONNECT_SECONDS,
+        "application_name": "uplynk-export",
+        # a plan that is kept for all values can't use a partial index, whose predicate it must
+        # find among the values; and behind PgBouncer a prepared statement may be in another session
+        "prepare_threshold": None,
+        **_KEEPALIVE,
+    }
+    said = url.query.get("options", ())
+    options: Sequence[str] = (said,) if isinstance(said, str) else said
+    return {
+        **{name: value for name, value in defaults.items() if name not in url.query},
+        "options": " ".join((_TIMEOUTS, *options)),  # of two settings the last one counts
+    }
 
 
 def _open_sqlite(url: str, database: str | None) -> Engine:
@@ -69,9 +94,28 @@ def _open_sqlite(url: str, database: str | None) -> Engine:
 def _prepare_sqlite(connection: Any, _record: object) -> None:  # noqa: ANN401  (a DBAPI connection)
     connection.isolation_level = None  # the driver's own BEGIN would come too late: see below
     cursor = connection.cursor()
+    _write_ahead(cursor)
     for name, value in _SQLITE_PRAGMAS.items():
         cursor.execute(f"PRAGMA {name} = {value}")
     cursor.close()
+
+
+def _write_ahead(cursor: sqlite3.Cursor) -> None:
+    """Have the file written ahead (WAL): somebody who only reads it never holds up the writer.
+
+    The file is switched once, by whoever opens it first; where two do at once, SQLite tells one of
+    them that it is locked without waiting as long as it was told to.
+    """
+    end = time.monotonic() + LOCK_SECONDS
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > end:
+                raise
+            time.sleep(_SWITCH_SECONDS)
+        else:
+            return
 
 
 def _begin_immediate(connection: Connection) -> None:

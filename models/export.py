@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta
 from uuid import UUID, uuid4
 
-from sqlalchemy import BigInteger, Index, String, Text, text
+from sqlalchemy import BigInteger, CheckConstraint, Index, String, Text, text
 from sqlalchemy.orm import Mapped, WriteOnlyMapped, mapped_column, relationship
 
 from models.base import Base, by_value
@@ -18,7 +18,8 @@ from models.state import (
     TransitionError,
 )
 
-_IS_UNDER_WAY = text(
+# The words of the partial unique index: SQLite uses it only for a query that says just these.
+IS_UNDER_WAY = text(
     "state IN ({})".format(", ".join(f"'{state}'" for state in State if state in UNDER_WAY))
 )
 _IS_DUE = text("due_at IS NOT NULL")
@@ -41,12 +42,14 @@ class Export(Base):
             "asset",
             "audio",
             unique=True,
-            postgresql_where=_IS_UNDER_WAY,
-            sqlite_where=_IS_UNDER_WAY,
+            postgresql_where=IS_UNDER_WAY,
+            sqlite_where=IS_UNDER_WAY,
         ),
         # adoption: no two exports have the same job
         Index("uq_exports_job_id", "job_id", unique=True),
-        # claims.take for polls, claims.next_due, the sweep
+        # the sweep finds what has a due_at; under way without one, an export would be lost for good
+        CheckConstraint(f"NOT ({IS_UNDER_WAY.text}) OR due_at IS NOT NULL", "never_forgotten"),
+        # claims.take for polls, claims.next_due, claims.count, the sweep
         Index("ix_exports_due", "state", "due_at", postgresql_where=_IS_DUE, sqlite_where=_IS_DUE),
         # claims.take for submissions and downloads
         Index(
@@ -111,7 +114,7 @@ class Export(Base):
 
         The export is due at once in its new state, or never again if that state is terminal, and
         the claim is given back: a claim is for one step. `keep_claim` is for the change of state
-        that begins a step.
+        that begins a step; an export that has ended keeps none.
 
         Raises:
             TransitionError: the table of transitions has no such way.
@@ -119,8 +122,10 @@ class Export(Base):
         if target not in TRANSITIONS[self.state]:
             raise TransitionError(self.state, target)
         self._enter(target, self.state, now, reason)
-        if not keep_claim:
-            self.release(due_at=None if target in TERMINAL else now)
+        if target in TERMINAL:
+            self.release(due_at=None)
+        elif not keep_claim:
+            self.release(due_at=now)
 
     @classmethod
     def requested(

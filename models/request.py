@@ -50,8 +50,11 @@ class Request(Base):
 
     @property
     def error(self) -> tuple[str, str] | None:
-        """The code and the sentence that say why it failed, or None."""
-        source = self if self.export is None else self.export
+        """The code and the sentence that say why it failed, or None.
+
+        What became of the export after the request was withdrawn is not the request's any more.
+        """
+        source = self if self.export is None or self.cancelled_at else self.export
         if source.error_code is None:
             return None
         return source.error_code, source.error_message or ""

@@ -83,15 +83,15 @@ def make_kit(
     **members: Any,
 ) -> Kit:
     """Return a kit for steps, with Uplynk at `emulator` or, without one, at a closed port."""
-    url = emulator.url if emulator else "http://127.0.0.1:1"
-    settings = make_settings(tmp_path, uplynk_api_url=url, **members)
+    members.setdefault("uplynk_api_url", emulator.url if emulator else "http://127.0.0.1:1")
+    settings = make_settings(tmp_path, **members)
     http = requests.Session()
 
     def real_now() -> datetime:
         return datetime.now(UTC)
 
     slicer = CloudSlicer(
-        url,
+        settings.uplynk_api_url,
         owner=settings.uplynk_user_id,
         key=settings.uplynk_api_key,
         http=lambda: http,

@@ -9,7 +9,7 @@ T = TypeVar("T")
 LOOK_SECONDS = 0.05
 
 
-def wait_until(look: Callable[[], T], *, seconds: float = 30.0, what: str = "it") -> T:
+def wait_until(look: Callable[[], T | None], *, seconds: float = 30.0, what: str = "it") -> T:
     """Return the first true thing that `look` returns; fail if there is none in time."""
     end = time.monotonic() + seconds
     while not (seen := look()):

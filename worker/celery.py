@@ -37,7 +37,9 @@ def make_app(settings: Settings) -> Celery:
     broker_url = rendezvous.broker_url(settings)
     app = Celery("uplynk-export", include=["worker.tasks"], set_as_current=True)
     app.conf.update(
-        broker_url=broker_url,
+        # by these names, since Celery reads CELERY_BROKER_URL by itself, and knows no `embedded`
+        broker_read_url=broker_url,
+        broker_write_url=broker_url,
         # JSON only: a message can bring values, never code
         task_serializer="json",
         result_serializer="json",
@@ -47,8 +49,9 @@ def make_app(settings: Settings) -> Celery:
         task_queues=[_queue(EXPORTS), _queue(DOWNLOADS)],
         task_default_queue=EXPORTS,
         task_routes={str(Step.DOWNLOAD): {"queue": DOWNLOADS}},
-        # The claim in SQL makes a step happen at least once. A late acknowledgement buys nothing,
-        # and a message in a worker's hands when Redis dies takes the worker with it.
+        # The claim in SQL makes a step happen at least once. A late acknowledgement buys nothing
+        # (but for exports.create, see tasks.py), and a message in a worker's hands when Redis dies
+        # takes the worker with it.
         task_acks_late=False,
         task_reject_on_worker_lost=False,
         worker_prefetch_multiplier=1,
@@ -60,6 +63,10 @@ def make_app(settings: Settings) -> Celery:
             "socket_timeout": 30,
             "socket_keepalive": True,
             "health_check_interval": 25,
+            # only exports.create is ever unacknowledged, and for moments: what a killed worker
+            # had in its hands can be given out again soon
+            "visibility_timeout": 30,
+            "unacked_restore_throttle": 1,
         },
         # a wake-up that can't be sent is dropped: the sweep sends it again
         task_publish_retry=False,

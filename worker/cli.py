@@ -99,7 +99,8 @@ def run(assets: tuple[str, ...], out: Path, *, aaclc: bool, emulator: bool) -> N
         emulated = EMULATED if emulator else None
         with embedded.installation(state, environment, emulator=emulated) as installed:
             requests = run_all(installed, wanted, send=_send, console=console)
-    console.print(tables.outcomes(requests))
+    for line in tables.outcomes(requests):
+        console.print(line)
     if any(request.state is not State.STORED for request in requests):
         raise click.exceptions.Exit(1)
 
@@ -214,8 +215,15 @@ main.add_command(emulator_command, "emulator")
 
 def _send(broker_url: str, request_id: str, arguments: dict[str, Any]) -> None:
     """Send `exports.create` by name, with nothing that a CMS would not have."""
-    with Celery(broker=broker_url, set_as_current=False) as app:
+    with _client(broker_url) as app:
         app.send_task("exports.create", task_id=request_id, queue="exports", kwargs=arguments)
+
+
+def _client(broker_url: str) -> Celery:
+    app = Celery(set_as_current=False)
+    # by these names, since CELERY_BROKER_URL in the environment beats every other
+    app.conf.update(broker_read_url=broker_url, broker_write_url=broker_url)
+    return app
 
 
 def _checked(arguments: dict[str, Any]) -> None:
@@ -227,7 +235,7 @@ def _checked(arguments: dict[str, Any]) -> None:
 
 def _broker(settings: Settings) -> str:
     try:
-        with Celery(broker=rendezvous.broker_url(settings), set_as_current=False) as app:
+        with _client(rendezvous.broker_url(settings)) as app:
             connection = app.connection_for_write(connect_timeout=5)
             connection.ensure_connection(max_retries=1, timeout=5)
             return f"reached at {connection.as_uri()}"

@@ -48,7 +48,8 @@ def demo(folder: Path, *, send: Send, console: Console) -> bool:
         control.asset(BROKEN, fail_attempts=3, last_error="the source has no video track")
         console.print("Sending exports.create for three assets, as a CMS would:")
         requests = run(installed, WANTED, send=send, console=console)
-    console.print(outcomes(requests))
+    for line in outcomes(requests):
+        console.print(line)
     _tell(folder, requests, console)
     return tuple(request.state for request in requests) == EXPECTED
 

@@ -23,7 +23,7 @@ class ExportError(Exception):
     """
 
     def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
+        super().__init__(code, message)  # all that was given, or it could not be unpickled
         self.code = code
         self.message = message
 

@@ -65,6 +65,8 @@ def configure(style: str, *, level: int = logging.INFO) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
+    # its lines hold whole URLs, signed ones too; what went wrong we say ourselves
+    logging.getLogger("urllib3").setLevel(logging.ERROR)
 
 
 def get_logger(name: str) -> structlog.stdlib.BoundLogger:

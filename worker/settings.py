@@ -1,24 +1,18 @@
 """Settings: what the environment says, checked as a whole before anything starts."""
 
-import string
 from datetime import timedelta
 from functools import cached_property
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
-from sqlalchemy import make_url
-from sqlalchemy.exc import ArgumentError
 
 from models.database import DEFAULT_URL
+from worker import variables
 from worker.errors import SettingsError
 
-EMBEDDED = "embedded"
-KEY_FIELDS = frozenset({"account", "asset", "audio", "export_id"})
-STORES = ("file", "s3", "gs", "az", "abfs", "abfss", "memory")
-
+EMBEDDED = variables.EMBEDDED
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 Hours = Annotated[float, Field(gt=0, le=24 * 365)]
 
@@ -30,45 +24,49 @@ class Settings(BaseSettings):
     """
 
     model_config = SettingsConfigDict(
-        env_file=".env", extra="ignore", frozen=True, hide_input_in_errors=True
+        env_file=".env",
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,
+        str_strip_whitespace=True,
     )
 
     uplynk_user_id: str = Field(
         pattern=r"^[0-9a-f]{32}$", description="The account's user id: 32 hex digits."
     )
-    uplynk_api_key: SecretStr = Field(
+    uplynk_api_key: variables.ApiKey = Field(
         min_length=8, description="The account's API key, by which each call is signed. Secret."
     )
-    uplynk_api_url: str = Field(
+    uplynk_api_url: variables.HttpUrl = Field(
         "https://services.uplynk.com", description="Where Uplynk's services are."
     )
     uplynk_timeout_seconds: Seconds = Field(
         30.0, description="How long one call to Uplynk may take to answer."
     )
-    database_url: str = Field(
+    database_url: variables.DatabaseUrl = Field(
         DEFAULT_URL, repr=False, description="SQLite or PostgreSQL, as SQLAlchemy writes it."
     )
-    celery_broker_url: str = Field(
+    celery_broker_url: variables.BrokerUrl = Field(
         EMBEDDED,
         repr=False,
         description="`redis://…`, `amqp://…`, or `embedded`: a broker inside `uplynk-export worker`"
         " that other processes of this folder find by themselves.",
     )
-    storage_url: str = Field(
+    storage_url: variables.StorageUrl = Field(
         "./var/exports",
         repr=False,
         description="Where files end up: a folder, `file:///…`, `s3://bucket/prefix`, `gs://…`,"
         " `az://…`.",
     )
-    storage_key: str = Field(
+    storage_key: variables.StorageKey = Field(
         "{asset}/{export_id}.mp4",
         description="A file's name below it; may hold `{account}`, `{asset}`, `{audio}`,"
         " `{export_id}`.",
     )
-    scratch_dir: Path = Field(
+    scratch_dir: variables.Folder = Field(
         Path("var/scratch"), description="Where downloads grow before they are published."
     )
-    download_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+    download_hosts: Annotated[variables.Hosts, NoDecode] = Field(
         ("uplynk.com",),
         description="Hosts that files may come from, with their subdomains; separated by commas.",
     )
@@ -102,75 +100,6 @@ class Settings(BaseSettings):
     log_format: Literal["auto", "json", "console"] = Field(
         "auto", description="`json`, `console`, or `auto`: console on a terminal, else JSON."
     )
-
-    @field_validator("uplynk_api_url")
-    @classmethod
-    def _is_http(cls, value: str) -> str:
-        parts = urlsplit(value)
-        if parts.scheme not in {"http", "https"} or not parts.hostname:
-            raise ValueError("must be an http:// or https:// URL")
-        return value.rstrip("/")
-
-    @field_validator("database_url")
-    @classmethod
-    def _is_database(cls, value: str) -> str:
-        try:
-            backend = make_url(value).get_backend_name()
-        except ArgumentError:
-            raise ValueError("is no database URL, such as postgresql://host/name") from None
-        if backend not in {"sqlite", "postgresql", "postgres"}:
-            raise ValueError(f"must be SQLite or PostgreSQL, not {backend}")
-        return value
-
-    @field_validator("celery_broker_url")
-    @classmethod
-    def _is_broker(cls, value: str) -> str:
-        if value != EMBEDDED and not urlsplit(value).scheme:
-            raise ValueError("must be `embedded` or a broker's URL, such as redis://host:6379/0")
-        return value
-
-    @field_validator("storage_url")
-    @classmethod
-    def _is_store(cls, value: str) -> str:
-        scheme = urlsplit(value).scheme
-        if not value or (scheme and scheme not in STORES):
-            raise ValueError(f"must be a folder or a URL of one of: {', '.join(STORES)}")
-        return value if scheme else Path(value).resolve().as_uri()
-
-    @field_validator("storage_key")
-    @classmethod
-    def _is_key(cls, value: str) -> str:
-        try:
-            fields = {name for _, name, _, _ in string.Formatter().parse(value) if name is not None}
-        except ValueError as error:
-            raise ValueError(f"is no template: {error}") from None
-        if unknown := fields - KEY_FIELDS:
-            raise ValueError(
-                f"has unknown fields: {', '.join(sorted(unknown)) or '{}'};"
-                f" there are: {', '.join(sorted(KEY_FIELDS))}"
-            )
-        if "export_id" not in fields:
-            raise ValueError("must hold {export_id}, or one export would overwrite another")
-        path = PurePosixPath(value)
-        if path.is_absolute() or ".." in path.parts or str(path) != value or "\\" in value:
-            raise ValueError("must be a plain relative path, without `..`")
-        if path.suffix != ".mp4":
-            raise ValueError("must end in .mp4; captions are stored beside it as .ttml")
-        return value
-
-    @field_validator("download_hosts", mode="before")
-    @classmethod
-    def _split(cls, value: Any) -> Any:  # noqa: ANN401  (whatever was given)
-        if not isinstance(value, str):
-            return value
-        return tuple(host.strip().lower().lstrip(".") for host in value.split(",") if host.strip())
-
-    @field_validator("download_hosts")
-    @classmethod
-    def _has_hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        if not value:
-            raise ValueError("must name at least one host")
-        return value
 
     @field_validator("poll_max_seconds")
     @classmethod
@@ -226,6 +155,8 @@ def load(**given: Any) -> Settings:  # noqa: ANN401  (any field)
         raise SettingsError(
             "These settings are wrong (.env.example documents them):\n" + "\n".join(sorted(lines))
         ) from None
+    except UnicodeDecodeError:
+        raise SettingsError("The file .env can't be read: it is not UTF-8") from None
 
 
 def _said(wrong: Any) -> str:  # noqa: ANN401  (pydantic's ErrorDetails)

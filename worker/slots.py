@@ -8,7 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing.sharedctypes import RawValue
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from shutil import rmtree
+from tempfile import mkdtemp
+from weakref import finalize
 
 _NO_LIMIT = 0
 
@@ -20,7 +22,8 @@ class Slots:
     """
 
     def __init__(self) -> None:
-        self._folder = TemporaryDirectory(prefix="uplynk-export-")
+        self._folder = Path(mkdtemp(prefix="uplynk-export-"))
+        finalize(self, rmtree, self._folder, ignore_errors=True)
         self._count = RawValue("i", _NO_LIMIT)
 
     def limit(self, count: int) -> None:
@@ -34,7 +37,7 @@ class Slots:
             yield True
             return
         for number in range(self._count.value):
-            with (Path(self._folder.name) / str(number)).open("w") as file:
+            with (self._folder / str(number)).open("w") as file:
                 try:
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except BlockingIOError:

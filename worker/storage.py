@@ -22,7 +22,7 @@ class Storage:
 
     def __init__(self, url: str) -> None:
         self._url = url.rstrip("/")
-        self._is_folder = url.startswith("file:")
+        self._is_folder = url.lower().startswith("file:")
 
     def publish(self, content: Path | bytes, key: str, *, content_type: str) -> str:
         """Make `content` (a file's path, or bytes) appear under `key`, whole or not at all.
@@ -38,7 +38,7 @@ class Storage:
         attributes = None if self._is_folder else {"Content-Type": content_type}
         try:
             obstore.put(self._store(), key, content, attributes=attributes, chunk_size=PART_BYTES)
-        except (BaseError, OSError) as error:
+        except (BaseError, OSError, ValueError) as error:  # the last: a key that leads elsewhere
             raise _refused("store the file", error) from error
         return f"{self._url}/{key}"
 
@@ -53,7 +53,7 @@ class Storage:
             store = self._store()
             obstore.put(store, key, b"probe")
             obstore.delete(store, key)
-        except (BaseError, OSError) as error:
+        except (BaseError, OSError, ValueError) as error:
             raise _refused("write to it", error) from error
 
     def _store(self) -> obstore.store.ObjectStore:
@@ -64,5 +64,6 @@ class Storage:
 
 
 def _refused(what: str, error: Exception) -> Transient:
-    said = " ".join(str(error).split())[:300]
+    # obstore appends the innards of its error; they are for programmers, and hold whole URLs
+    said = " ".join(str(error).partition("Debug source:")[0].split())[:300]
     return Transient("storage_unavailable", f"can't {what} (STORAGE_URL): {said}")

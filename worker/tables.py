@@ -1,6 +1,5 @@
 """Tables: requests and exports as a person wants to see them."""
 
-import sys
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -10,17 +9,14 @@ from rich.console import Console
 from rich.filesize import decimal
 from rich.table import Table
 
-from models import Export, History, Request, State
-
-# Where nobody looks at a terminal, lines need not be folded.
-WIDE = 260
+from models import History, Request, State
 
 _COLOURS = {State.STORED: "green", State.FAILED: "red", State.CANCELLED: "yellow"}
 
 
 def console() -> Console:
-    """Return the console for standard output: as wide as the terminal, or wide where it is none."""
-    return Console(width=None if sys.stdout.isatty() else WIDE, highlight=False)
+    """Return the console for standard output; its lines are folded by nobody but the terminal."""
+    return Console(highlight=False, soft_wrap=True)
 
 
 def state_of(request: Request) -> str:
@@ -40,35 +36,26 @@ def where(url: str | None) -> str:
     return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
-def outcomes(requests: Sequence[Request]) -> Table:
-    """Return the table of what became of requests: the file and its facts, or why there is none."""
-    table = Table(show_lines=True)
-    for name in ("Request", "State", "File, or what went wrong"):
-        table.add_column(name, overflow="fold")
-    for name in ("Size", "Duration"):
-        table.add_column(name, justify="right")
-    table.add_column("SHA-256", overflow="fold")
+def outcomes(requests: Sequence[Request]) -> Iterable[str]:
+    """Return the lines that say what became of requests: each one's file and its facts, or why not.
+
+    Paths and hashes stand whole on a line of their own, to be copied.
+    """
     for request in requests:
-        export = request.export
-        told = [*_files(export)] if export else []
+        yield f"{'request':<9} [bold]{request.id}[/bold]"
+        yield f"{'state':<9} {state_of(request)}"
+        if export := request.export:
+            facts = {
+                "file": where(export.storage_url),
+                "captions": where(export.captions_url),
+                "size": export.size_bytes and f"{decimal(export.size_bytes)}",
+                "duration": export.duration_seconds and f"{export.duration_seconds:.1f} s",
+                "sha256": export.sha256,
+            }
+            yield from (f"{name:<9} {value}" for name, value in facts.items() if value)
         if request.error:
-            told.append(": ".join(request.error))
-        table.add_row(
-            request.id,
-            state_of(request),
-            "\n".join(told),
-            decimal(export.size_bytes) if export and export.size_bytes else "",
-            f"{export.duration_seconds:.1f} s" if export and export.duration_seconds else "",
-            (export.sha256 or "") if export else "",
-        )
-    return table
-
-
-def _files(export: Export) -> Iterable[str]:
-    if export.storage_url:
-        yield where(export.storage_url)
-    if export.captions_url:
-        yield where(export.captions_url)
+            yield f"{'error':<9} {': '.join(request.error)}"
+        yield ""
 
 
 def listing(requests: Sequence[Request]) -> Table:

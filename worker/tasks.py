@@ -1,23 +1,31 @@
 """The tasks: each takes one step with this process's kit, and sends what the step wants woken."""
 
 import os
+import time
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
 from celery import Task
+from celery.exceptions import Reject
 from kombu.exceptions import OperationalError
 from sqlalchemy.exc import DBAPIError
 
 from worker import steps
 from worker.celery import DOWNLOADS, alarm, app, settings, slots, wake
 from worker.errors import InvalidRequest, Transient
+from worker.logs import get_logger
 from worker.outfit import now, outfit
 from worker.steps import Kit, Report, Step, Wake
 
 # More downloads than this need not wait in the broker: SQL knows the others, and their order.
 MOST_WAITING = 8
+
+# How long a worker holds a request that it can't set down before it puts the message back.
+PUT_BACK_SECONDS = 1.0
+
+_log = get_logger(__name__)
 
 
 @lru_cache(maxsize=1)
@@ -41,7 +49,9 @@ class ExportTask(Task):
         try:
             report: Report = super().__call__(*args, **kwargs)
         except DBAPIError as error:
-            raise Transient("database_unavailable", str(error.orig).strip()) from None
+            trouble = Transient("database_unavailable", str(error.orig).strip())
+            _log.warning("database unavailable", task=self.name, message=trouble.message)
+            raise trouble from None
         for each in dict.fromkeys(report.wakes):
             send(each)
         return report.facts
@@ -67,7 +77,27 @@ def waiting(queue: str) -> int:
     return int(declared.message_count)
 
 
-@app.task(name=str(Step.CREATE), base=ExportTask, bind=True)
+class CreateTask(ExportTask):
+    """The one message that is more than a wake-up: until it is in SQL, nothing else knows of it.
+
+    So it is acknowledged when that is committed, and goes back to its queue while the database is
+    away. It is in a worker's hands for milliseconds otherwise.
+    """
+
+    abstract = True
+    acks_late = True
+    reject_on_worker_lost = True
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Mapping[str, object]:  # noqa: ANN401  (Celery's)
+        """Set the request down, or put the message back."""
+        try:
+            return super().__call__(*args, **kwargs)
+        except Transient as error:
+            time.sleep(PUT_BACK_SECONDS)  # the queue goes round no faster while nothing can be done
+            raise Reject(str(error), requeue=True) from None
+
+
+@app.task(name=str(Step.CREATE), base=CreateTask, bind=True)
 def create(self: Task, *args: Any, **kwargs: Any) -> Report:  # noqa: ANN401  (whatever was sent)
     """Set down a CMS's request; the keyword arguments are those of `worker.steps.create.Wish`."""
     return steps.create(kit(), self.request.id, kwargs, args)

@@ -7,14 +7,12 @@ from typing import Any
 
 import requests
 from pydantic import SecretStr
-from urllib3.exceptions import NewConnectionError, SSLError
+from urllib3.exceptions import HTTPError, LocationParseError, NewConnectionError, SSLError
 
 from worker.cloudslicer import reply
 from worker.cloudslicer.job import Job, Malformed
 from worker.cloudslicer.signing import sign
 from worker.errors import OutcomeUnknown, Transient
-
-CONNECT_SECONDS = 10.0
 
 
 class CloudSlicer:
@@ -29,6 +27,7 @@ class CloudSlicer:
         http: gives the requests session of the calling thread.
         now: gives the time.
         timeout_seconds: how long an answer may keep silent.
+        connect_seconds: how long connecting may take.
     """
 
     def __init__(
@@ -40,13 +39,14 @@ class CloudSlicer:
         http: Callable[[], requests.Session],
         now: Callable[[], datetime],
         timeout_seconds: float = 30.0,
+        connect_seconds: float = 10.0,
     ) -> None:
         self.owner = owner
         self._url = url
         self._key = key
         self._http = http
         self._now = now
-        self._timeout = (CONNECT_SECONDS, timeout_seconds)
+        self._timeout = (connect_seconds, timeout_seconds)
 
     def create_export(self, asset: str, *, aaclc: bool) -> Job:
         """Have an MP4 made of `asset`; each call that succeeds costs money.
@@ -67,10 +67,7 @@ class CloudSlicer:
             Transient: no answer that can be read.
             Permanent: Uplynk refused; with the code `uplynk_not_found` it knows no such job.
         """
-        job = self._job("get", {"id": job_id})
-        if job.id != job_id:
-            raise Transient("uplynk_unreadable", "Uplynk answered jobs/get with another job")
-        return job
+        return self._job("get", {"id": job_id})
 
     def list_jobs(self, *, limit: int, skip: int = 0) -> list[Job]:
         """Return recent jobs of the account, of all kinds, in the order that Uplynk gives them.
@@ -110,18 +107,20 @@ class CloudSlicer:
         actions = self._call("delete", {"ids": list(job_ids)}).get("actions")
         if not isinstance(actions, list):
             raise Transient("uplynk_unreadable", "Uplynk answered jobs/delete without actions")
-        pairs = [pair for pair in actions if isinstance(pair, list) and len(pair) == 2]  # noqa: PLR2004  (a pair)
-        return {str(job_id): str(outcome) for job_id, outcome in pairs}
+        return dict(filter(_is_pair_of_texts, actions))
 
     def _job(self, call: str, parameters: Mapping[str, object], *, once: bool = False) -> Job:
         envelope = self._call(call, parameters, once=once)
         try:
-            return Job.read(envelope.get("job"))
+            job = Job.read(envelope.get("job"))
         except Malformed as error:
             unsure = OutcomeUnknown if once else Transient
             raise unsure(
                 "uplynk_unreadable", f"Uplynk answered jobs/{call}, but {error}"
             ) from error
+        if job.id != parameters.get("id", job.id):
+            raise Transient("uplynk_unreadable", f"Uplynk answered jobs/{call} with another job")
+        return job
 
     def _call(
         self, call: str, parameters: Mapping[str, object], *, once: bool = False
@@ -135,8 +134,9 @@ class CloudSlicer:
                 data=fields,
                 timeout=self._timeout,
                 allow_redirects=False,
+                hooks={"response": _forget_location},
             )
-        except requests.RequestException as error:
+        except (requests.RequestException, HTTPError) as error:  # urllib3's own get through too
             # `from None`: the chain's texts may hold the request with its signature
             if _was_never_made(error):
                 raise reply.unmade(name, error) from None
@@ -144,19 +144,28 @@ class CloudSlicer:
         return reply.read(response, call=name, once=once, now=now)
 
 
-def _was_never_made(error: requests.RequestException) -> bool:
+def _was_never_made(error: Exception) -> bool:
     """Return whether the connection failed before a request could be sent over it.
 
-    That is: no address, refused, no answer to connecting, or a certificate that is not trusted.
-    Any other failure of TLS may come from the middle of an answer.
+    That is: no address, a name that can't be one, refused, no answer to connecting, or a
+    certificate that is not trusted. Any other failure of TLS may come from the middle of an answer.
     """
-    if isinstance(error, requests.ConnectTimeout):
+    if isinstance(error, requests.ConnectTimeout | LocationParseError):
         return True
     reason = getattr(error.args[0], "reason", None) if error.args else None
     if isinstance(reason, NewConnectionError):
         return True
     cause = reason.args[0] if isinstance(reason, SSLError) and reason.args else None
     return isinstance(cause, SSLCertVerificationError)
+
+
+def _forget_location(response: requests.Response, *_: object, **__: object) -> None:
+    """Keep requests from reading where a redirect leads: it raises where that is no URL."""
+    response.headers.pop("Location", None)
+
+
+def _is_pair_of_texts(entry: object) -> bool:
+    return isinstance(entry, list) and [type(part) for part in entry] == [str, str]
 
 
 def _readable(entry: object) -> Job | None:

@@ -9,6 +9,8 @@ from typing import Any
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FAR = 4_102_444_800_000  # the year 2100 in milliseconds: nothing finishes later
 _LONGEST_ID = 64
+_LONGEST_TEXT = 2000
+_LONGEST_URL = 8000
 
 
 class JobState(StrEnum):
@@ -76,35 +78,53 @@ class Job:
             raise Malformed(f"the job is no object but {type(data).__name__}")
         arguments = data.get("args")
         arguments = arguments if isinstance(arguments, Mapping) else {}
-        url = data.get("hd_exported_url")
+        url = _url(data.get("hd_exported_url"))
         return cls(
             id=_word(data, "id"),
             word=_word(data, "state"),
             asset=_text(data, "asset") or None,
-            is_export=bool(arguments.get("export_mp4")) or bool(url),
+            is_export=bool(_flag(arguments.get("export_mp4"))) or url is not None,
             aaclc=_flag(arguments.get("aaclc")),
             last_error=_text(data, "last_error"),
             progress=_text(data, "progress"),
             started_at=_time(data.get("last_start")),
             finished_at=_time(data.get("finished")),
-            url=url if isinstance(url, str) and url else None,
+            url=url,
         )
+
+
+def storable(text: str) -> str:
+    """Return the text without what no database takes: NUL, and half a surrogate pair.
+
+    JSON can spell both.
+    """
+    return text.replace("\0", "").encode("utf-8", "replace").decode()
 
 
 def _word(data: Mapping[Any, Any], member: str) -> str:
     value = data.get(member)
-    if not isinstance(value, str) or not 0 < len(value) <= _LONGEST_ID:
-        raise Malformed(f"the job's {member} is no string of 1 to {_LONGEST_ID} characters")
-    return value
+    fits = isinstance(value, str) and 0 < len(value) <= _LONGEST_ID and value.isprintable()
+    if not fits:
+        raise Malformed(f"the job's {member} is no word of 1 to {_LONGEST_ID} characters")
+    return str(value)
 
 
 def _text(data: Mapping[Any, Any], member: str) -> str:
     value = data.get(member)
-    return "" if value is None else str(value)[:2000].replace("\0", "")
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        value = str(value)
+    return storable(value[:_LONGEST_TEXT]) if isinstance(value, str) else ""
+
+
+def _url(value: object) -> str | None:
+    fits = isinstance(value, str) and 0 < len(value) <= _LONGEST_URL and value.isprintable()
+    return str(value) if fits else None
 
 
 def _flag(value: object) -> bool | None:
-    return None if value is None else value not in (0, False, "", "0", "false")
+    if isinstance(value, str):
+        return value.lower() not in {"", "0", "false"}
+    return bool(value) if isinstance(value, bool | int) else None
 
 
 def _time(value: object) -> datetime | None:

@@ -15,6 +15,7 @@ A Retry-After of a 429 or a 5xx goes along. "Not found" is Permanent with a code
 because for a job it means that it was erased.
 """
 
+import json
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -23,6 +24,7 @@ from typing import Any
 
 import requests
 
+from worker.cloudslicer.job import storable
 from worker.errors import OutcomeUnknown, Permanent, Transient
 
 NOT_FOUND = "uplynk_not_found"
@@ -30,11 +32,17 @@ REFUSED = "uplynk_refused"
 
 _LONGEST_MESSAGE = 500
 
+# An answer may echo the call that it refuses, and a signature is 64 hex digits, an id 32.
+_LIKE_A_SIGNATURE = re.compile(r"[0-9A-Za-z+/=_-]{48,}")
+
 # The only text ever seen is "Not found"; no list of codes is published.
-_SAYS_NOT_FOUND = re.compile(r"\bnot? (be )?found\b|does(n't| not) exist|no such", re.IGNORECASE)
+_SAYS_NOT_FOUND = re.compile(
+    r"(\bno|not|n't) (be )?found\b|does(n't| not) exist|no such", re.IGNORECASE
+)
 # A wrong key or clock is ours to mend; to fail every export for it would be a disaster.
 _SAYS_NOT_LET_IN = re.compile(
-    r"signature|\bsig\b|timestamp|_owner|credential|unauthori[sz]ed|authenticat|api.?key",
+    r"signature|\bsig\b|timestamp|_owner|credential|unauthori[sz]ed|authenticat|api.?key"
+    r"|\b(user|account|owner)\b.{0,60}\bnot (be )?found",
     re.IGNORECASE,
 )
 
@@ -73,14 +81,14 @@ def read(reply: requests.Response, *, call: str, once: bool, now: datetime) -> M
     return envelope
 
 
-def unmade(call: str, error: requests.RequestException) -> Transient:
+def unmade(call: str, error: Exception) -> Transient:
     """Return what follows from a connection that was never made: the call surely did nothing."""
     return Transient(
         "uplynk_unreachable", f"no connection to Uplynk for {call} ({type(error).__name__})"
     )
 
 
-def broken(call: str, error: requests.RequestException, *, once: bool) -> Transient:
+def broken(call: str, error: Exception, *, once: bool) -> Transient:
     """Return what follows from a connection that broke or fell silent after it was made."""
     unsure = OutcomeUnknown if once else Transient
     return unsure(
@@ -97,7 +105,7 @@ def retry_after(value: str | None, now: datetime) -> timedelta | None:
         return timedelta(seconds=min(int(value[:9]), 10**8))
     try:
         at = parsedate_to_datetime(value)
-    except ValueError:
+    except (ValueError, OverflowError):  # the latter for a year of twenty digits
         return None
     at = at if at.tzinfo else at.replace(tzinfo=UTC)
     return max(at - now, timedelta())
@@ -105,8 +113,9 @@ def retry_after(value: str | None, now: datetime) -> timedelta | None:
 
 def _envelope(reply: requests.Response) -> Mapping[str, Any] | None:
     try:
-        data = reply.json()
-    except (requests.JSONDecodeError, UnicodeDecodeError, RecursionError):
+        # from the bytes: JSON is UTF-8 whatever charset the headers claim
+        data = json.loads(reply.content)
+    except (ValueError, RecursionError):
         return None
     return data if isinstance(data, dict) else None
 
@@ -118,4 +127,6 @@ def _error_of(envelope: Mapping[str, Any]) -> int | None:
 
 def _message_of(envelope: Mapping[str, Any]) -> str:
     value = envelope.get("msg")
-    return value[:_LONGEST_MESSAGE].replace("\0", "") if isinstance(value, str) else ""
+    if not isinstance(value, str):
+        return ""
+    return _LIKE_A_SIGNATURE.sub("…", storable(value[: 4 * _LONGEST_MESSAGE]))[:_LONGEST_MESSAGE]

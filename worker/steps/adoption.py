@@ -1,16 +1,19 @@
 """Adoption: the job that Uplynk made for an export, though its answer never reached us."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import timedelta
 
 from sqlalchemy import select
 
 from models import Audio, Export
 from worker.cloudslicer import Job
-from worker.errors import Transient
+from worker.errors import Permanent, Transient
 from worker.steps.kit import Kit
 
-PAGE = 100
+# How many jobs are asked for at once. Uplynk has a maximum that it doesn't publish: where a page is
+# refused, a smaller one is tried.
+PAGES = (100, 50, 25, 10)
 MOST_PAGES = 100
 
 # Clocks differ: a job that ended this long before we asked was surely not made for us.
@@ -51,17 +54,27 @@ def _fits(job: Job, export: Export, *, telling: bool) -> bool:
 def _jobs(kit: Kit) -> Iterator[Job]:
     """Walk the list page by page, each job once, until a page shows nothing new.
 
-    A page may be shorter than what was asked for, as the server has a maximum of its own; and
-    jobs made meanwhile move the others down, so that pages overlap.
+    A page may be shorter than what was asked for, as the server may cut it; and jobs made meanwhile
+    move the others down, so that pages overlap.
     """
     known: set[str] = set()
     skip = 0
+    limit, page = _first_page(kit)
     for _ in range(MOST_PAGES):
-        page = kit.slicer.list_jobs(limit=PAGE, skip=skip)
         fresh = [job for job in page if job.id not in known]
         if not fresh:
             return
         yield from fresh
         known.update(job.id for job in fresh)
         skip += len(page)
+        page = kit.slicer.list_jobs(limit=limit, skip=skip)
     raise Transient("list_too_long", f"Uplynk's list of jobs has no end after {len(known)}")
+
+
+def _first_page(kit: Kit) -> tuple[int, list[Job]]:
+    """Return the largest page size that is not refused, and the first page."""
+    *sizes, least = PAGES
+    for limit in sizes:
+        with suppress(Permanent):
+            return limit, kit.slicer.list_jobs(limit=limit)
+    return least, kit.slicer.list_jobs(limit=least)

@@ -2,7 +2,11 @@
 
 from xml.parsers import expat
 
-_ROOT = "http://www.w3.org/ns/ttml tt"
+# TTML's own namespace, and those of its drafts: "DFXP" files bear them to this day.
+_ROOTS = frozenset(
+    f"http://www.w3.org/{name} tt"
+    for name in ("ns/ttml", "2006/10/ttaf1", "2006/04/ttaf1", "2006/10/ttaf1#", "2006/04/ttaf1#")
+)
 
 
 class _NotTtml(Exception):  # noqa: N818  (carries an answer, not a failure)
@@ -19,7 +23,7 @@ def is_ttml(body: bytes) -> bool:
 
     def begin(name: str, _attributes: dict[str, str]) -> None:
         nonlocal depth
-        if depth == 0 and name != _ROOT:
+        if depth == 0 and name not in _ROOTS:
             raise _NotTtml
         depth += 1
 
@@ -31,6 +35,6 @@ def is_ttml(body: bytes) -> bool:
     parser.StartDoctypeDeclHandler = refuse
     try:
         parser.Parse(body, True)  # noqa: FBT003  (expat names no parameter)
-    except (expat.ExpatError, _NotTtml, UnicodeError, LookupError):
+    except (expat.ExpatError, _NotTtml, LookupError, ValueError):  # the last two: its encoding
         return False
     return True

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Callable, Collection
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from urllib.parse import urljoin
 
@@ -13,7 +14,7 @@ from urllib3.exceptions import HTTPError
 from worker.errors import Transient
 from worker.transfer import hosts
 
-CHUNK_BYTES = 1 << 20
+CHUNK_BYTES = 64 << 10
 MOST_REDIRECTS = 5
 TIMEOUT_SECONDS = (10.0, 60.0)  # to connect; between two chunks
 
@@ -30,6 +31,7 @@ class UrlGone(Transient):
 
     def __init__(self, status: int) -> None:
         super().__init__("file_unavailable", f"the file's URL answered with HTTP {status}")
+        self.args = (status,)  # what was given, or it could not be unpickled
         self.is_not_found = status == requests.codes.not_found
 
 
@@ -65,8 +67,7 @@ def fetch(
         Permanent: a host that is not allowed.
     """
     with closing(_open(http, url, allowed)) as reply:
-        length = reply.headers.get("Content-Length", "")
-        declared = int(length) if length.isascii() and length.isdigit() else None
+        declared = _declared(reply)
         digest = hashlib.sha256()
         size = 0
         try:
@@ -80,7 +81,7 @@ def fetch(
             raise Transient(
                 "file_broken_off",
                 f"the download broke off after {size} bytes ({type(error).__name__})",
-            ) from error
+            ) from None
         except OSError as error:
             raise Transient(
                 "scratch_unwritable", f"can't write to SCRATCH_DIR: {error.strerror}"
@@ -102,14 +103,18 @@ def fetch_text(
                 if len(body) > most_bytes:
                     raise Transient("file_too_large", f"more than {most_bytes} bytes")
         except (requests.RequestException, HTTPError) as error:
-            raise Transient("file_broken_off", f"broke off ({type(error).__name__})") from error
+            raise Transient("file_broken_off", f"broke off ({type(error).__name__})") from None
     return bytes(body)
 
 
 def _open(http: requests.Session, url: str, allowed: Collection[str]) -> requests.Response:
-    """Return the opened reply with status 200, having checked the host of every hop."""
+    """Return the opened reply with status 200, having checked the host of every hop.
+
+    What requests raises ends here, `from None`: its texts hold the URL, which may be signed.
+    """
     for _ in range(MOST_REDIRECTS + 1):
         hosts.check(url, allowed)
+        locations: list[str] = []
         try:
             reply = http.get(
                 url,
@@ -117,14 +122,15 @@ def _open(http: requests.Session, url: str, allowed: Collection[str]) -> request
                 allow_redirects=False,
                 timeout=TIMEOUT_SECONDS,
                 headers={"Accept-Encoding": "identity"},  # lengths and hashes are the file's own
+                hooks={"response": partial(_take_location, locations)},
             )
-        except requests.RequestException as error:
+        except (requests.RequestException, HTTPError) as error:  # urllib3's own get through too
             raise Transient(
                 "file_unreachable", f"no answer from the file's host ({type(error).__name__})"
-            ) from error
-        if reply.is_redirect:
+            ) from None
+        if locations:
             reply.close()
-            url = urljoin(url, reply.headers["Location"])
+            url = _joined(url, locations[0])
             continue
         if reply.status_code == requests.codes.ok:
             return reply
@@ -135,3 +141,30 @@ def _open(http: requests.Session, url: str, allowed: Collection[str]) -> request
             "file_unavailable", f"the file's URL answered with HTTP {reply.status_code}"
         )
     raise Transient("file_unavailable", f"more than {MOST_REDIRECTS} redirects")
+
+
+def _take_location(
+    locations: list[str], reply: requests.Response, *_: object, **__: object
+) -> None:
+    """Note where a redirect leads, and keep that from requests.
+
+    It would read the whole body first, though it must not follow, and raises where that is no URL.
+    """
+    if reply.is_redirect:
+        locations.append(reply.headers.pop("Location"))
+
+
+def _joined(url: str, location: str) -> str:
+    try:
+        return urljoin(url, location.encode("latin-1").decode())  # headers come as Latin-1
+    except ValueError:
+        raise Transient("file_unavailable", "the file's host redirects to no URL") from None
+
+
+def _declared(reply: requests.Response) -> int | None:
+    """Return how many bytes will come, if the server says; of an encoded body it can't."""
+    encoding = reply.headers.get("Content-Encoding", "identity")
+    if encoding != "identity" or "Transfer-Encoding" in reply.headers:
+        return None
+    length = reply.headers.get("Content-Length", "")
+    return int(length) if length.isascii() and length.isdigit() else None

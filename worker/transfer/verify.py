@@ -1,17 +1,21 @@
 """Verify: is this file a whole MP4, and what is in it?"""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 import av
+from av import AudioStream, VideoStream
 from av.error import FFmpegError
+from av.stream import Stream
 
 from worker.errors import Transient
 
 _HEADER_BYTES = 8
 _LARGE_HEADER_BYTES = 16  # a size of 1 says that a 64-bit size follows the type
 _TO_THE_END = 0  # a size of 0 says that the box is the last, however long
+_Stream = TypeVar("_Stream", VideoStream, AudioStream)
 _NEEDED = (b"ftyp", b"moov", b"mdat")
 
 
@@ -35,9 +39,17 @@ def verify(path: Path) -> Film:
     Raises:
         Transient: it is not whole, or no MP4 at all; the message says what is wrong with it.
     """
-    with path.open("rb") as file:
-        _walk(file, path.stat().st_size)
-    return _probe(path)
+    try:
+        with path.open("rb") as file:
+            size = path.stat().st_size
+            _walk(file, size)
+        return _probe(path, size)
+    except FFmpegError as error:  # some of these are an OSError too
+        raise _unfit(f"it can't be read as an MP4 ({error.strerror})") from error
+    except OSError as error:
+        raise Transient(
+            "scratch_unwritable", f"can't read from SCRATCH_DIR: {error.strerror}"
+        ) from error
 
 
 def _walk(file: BinaryIO, size: int) -> None:
@@ -64,27 +76,43 @@ def _walk(file: BinaryIO, size: int) -> None:
         raise _unfit(f"it has no {' and no '.join(missing)} box")
 
 
-def _probe(path: Path) -> Film:
-    try:
-        with av.open(str(path), format="mp4") as container:
-            if not container.streams.video:
-                raise _unfit("it has no video track")
-            video = container.streams.video[0]
-            audio = next(iter(container.streams.audio), None)
-            if not container.duration:
-                raise _unfit("it has no duration")
-            container.seek(max(container.duration - av.time_base, 0))
-            if not any(packet.size for packet in container.demux(video)):
-                raise _unfit("its last second can't be read")
-            return Film(
-                duration_seconds=container.duration / av.time_base,
-                video_codec=video.codec_context.name,
-                audio_codec=audio.codec_context.name if audio else None,
-                width=video.codec_context.width,
-                height=video.codec_context.height,
-            )
-    except FFmpegError as error:
-        raise _unfit(f"it can't be read as an MP4 ({error.strerror})") from error
+def _probe(path: Path, size: int) -> Film:
+    # titles in Latin-1 are no reason to give up a film
+    with av.open(str(path), format="mp4", metadata_errors="replace") as container:
+        video = _first(container.streams.video)
+        audio = _first(container.streams.audio)
+        if video is None:
+            raise _unfit("it has no video track that can be read")
+        if not container.duration:
+            raise _unfit("it has no duration")
+        container.seek(max(container.duration - av.time_base, 0))
+        if not any(packet.size for packet in container.demux(video)):
+            raise _unfit("its last second can't be read")
+        for stream in container.streams:
+            _check_end(stream, size)
+        return Film(
+            duration_seconds=container.duration / av.time_base,
+            video_codec=video.codec_context.name,
+            audio_codec=audio.codec_context.name if audio else None,
+            width=video.codec_context.width,
+            height=video.codec_context.height,
+        )
+
+
+def _first(streams: Iterable[_Stream]) -> _Stream | None:
+    """Return the first stream whose codec is known; the others have no context."""
+    return next((stream for stream in streams if stream.codec_context is not None), None)
+
+
+def _check_end(stream: Stream, size: int) -> None:
+    """See that the track's last sample lies within the file.
+
+    The boxes alone don't tell: one that lasts to the end of the file fits every truncation.
+    """
+    if len(stream.index_entries):
+        last = stream.index_entries[-1]
+        if (missing := last.pos + last.size - size) > 0:
+            raise _unfit(f"its {stream.type} track goes on for {missing} bytes after its end")
 
 
 def _name(kind: bytes) -> str:

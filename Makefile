@@ -1,0 +1,45 @@
+# Every target sets up what it needs by itself: a virtual environment in .venv, with the versions of
+# constraints.txt.
+.DEFAULT_GOAL := help
+.PHONY: help demo test check fmt services-test clean
+
+# the first Python on the path that is new enough; say PYTHON=… to choose another
+PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
+	command -v $$python >/dev/null && \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && \
+	echo $$python && break; done)
+BIN := .venv/bin
+READY := .venv/.ready
+
+help:  ## Show this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "make %-14s %s\n", $$1, $$2}' Makefile
+
+demo: $(READY)  ## Export real MP4 files end to end on this machine, against the emulator
+	@$(BIN)/uplynk-export demo
+
+test: $(READY)  ## Run the tests that need nothing but Python
+	$(BIN)/pytest -m "not services" --cov --cov-report=term:skip-covered --cov-fail-under=90
+
+check: $(READY)  ## Check format, lint, types and the directions of imports
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+fmt: $(READY)  ## Format the code, and mend what the linter can mend
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+services-test: $(READY)  ## Run the integration and acceptance tests on the real Redis and PostgreSQL
+	$(BIN)/python -m tests.services $(BIN)/pytest tests/integration tests/acceptance
+
+clean:  ## Remove the virtual environment, caches and whatever the demo left
+	rm -rf .venv var build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache \
+		.hypothesis .coverage .coverage.*
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(READY): pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed; say PYTHON=/path/to/it"; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,flower]'
+	@touch $@

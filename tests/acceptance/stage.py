@@ -1,0 +1,161 @@
+"""The stage of an acceptance test: the emulator, a broker, a database, and workers as processes."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import redis
+from celery import Celery
+from sqlalchemy import select
+from sqlalchemy.orm import Session, sessionmaker
+
+from emulator.server import Emulator
+from models import Export, Request, State
+from models.state import TERMINAL
+from tests.factories import ACCOUNT, KEY
+from tests.waiting import wait_until
+from worker.embedded import WorkerProcess, command
+
+# What a queue of Celery's is on Redis: a list of its name, and a hash of what is not acknowledged.
+MESSAGES = ("exports", "downloads")
+UNACKNOWLEDGED = "unacked"
+
+
+@dataclass
+class Stage:
+    """What a test plays on; every worker that it starts is gone at the end."""
+
+    folder: Path
+    database_url: str
+    broker_url: str
+    emulator: Emulator
+    sessions: sessionmaker[Session]
+    settings: dict[str, str] = field(default_factory=dict)
+    workers: list[WorkerProcess] = field(default_factory=list)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables of a worker: quick, so that a test needn't wait for long."""
+        return {
+            "UPLYNK_USER_ID": ACCOUNT,
+            "UPLYNK_API_KEY": KEY,
+            "UPLYNK_API_URL": self.emulator.url,
+            "DATABASE_URL": self.database_url,
+            "CELERY_BROKER_URL": self.broker_url,
+            "STORAGE_URL": str(self.folder / "exports"),
+            "SCRATCH_DIR": str(self.folder / "scratch"),
+            "DOWNLOAD_HOSTS": "127.0.0.1",
+            "POLL_MIN_SECONDS": "0.5",
+            "SWEEP_SECONDS": "1",
+            "CLAIM_SECONDS": "4",
+            "SUBMIT_SETTLE_SECONDS": "1",
+            "LOG_FORMAT": "json",
+            **self.settings,
+        }
+
+    def start(self, pool: str, *, queues: str = "exports,downloads") -> WorkerProcess:
+        """Start a worker; it takes messages once it is up."""
+        with (self.folder / "worker.log").open("ab") as log:
+            arguments = command(queues=queues, pool=pool, concurrency=4)
+            arguments += ["--hostname", f"w{len(self.workers)}@test"]
+            worker = WorkerProcess(arguments, environment=self.environment, output=log)
+        self.workers.append(worker)
+        return worker
+
+    @staticmethod
+    def kill(worker: WorkerProcess) -> None:
+        """Kill a worker with all its children, as the death of its machine does."""
+        os.killpg(worker.process.pid, signal.SIGKILL)
+        worker.process.wait()
+
+    def send(
+        self, request_id: str | None = None, task: str = "exports.create", **arguments: Any
+    ) -> str:
+        """Send a message by name, as a CMS does; returns the request's id."""
+        request_id = request_id or str(uuid4())
+        with Celery(broker=self.broker_url, set_as_current=False) as app:
+            app.send_task(task, task_id=request_id, queue="exports", kwargs=arguments)
+        return request_id
+
+    def request(self, request_id: str) -> Request | None:
+        """Return the request as it is on record, if it is."""
+        with self.sessions.begin() as session:
+            return session.get(Request, request_id)
+
+    def ended(self, request_id: str, *, seconds: float = 60.0) -> Request:
+        """Return the request once it is in a terminal state."""
+        return wait_until(
+            lambda: (
+                found if (found := self.request(request_id)) and found.state in TERMINAL else None
+            ),
+            seconds=seconds,
+            what=f"the end of {request_id}",
+        )
+
+    def stored(self, request_id: str, *, seconds: float = 60.0) -> Export:
+        """Return the request's export once it is stored; it must not end in any other way."""
+        request = self.ended(request_id, seconds=seconds)
+        assert request.state is State.STORED, request.error
+        assert request.export is not None
+        return request.export
+
+    def reaches(self, request_id: str, state: State) -> Export:
+        """Return the request's export once it is in `state` and somebody is at it."""
+
+        def look() -> Export | None:
+            found = self.request(request_id)
+            export = found.export if found else None
+            return export if export and export.state is state else None
+
+        return wait_until(look, what=f"{request_id} being {state}")
+
+    def exports(self) -> Sequence[Export]:
+        """Return all exports."""
+        with self.sessions.begin() as session:
+            return session.scalars(select(Export)).all()
+
+    def messages(self) -> int:
+        """Return how many messages the broker holds, waiting or in a worker's hands."""
+        with redis.Redis.from_url(self.broker_url) as client:
+            waiting = sum(int(client.llen(queue)) for queue in MESSAGES)
+            return waiting + int(client.hlen(UNACKNOWLEDGED))
+
+    def celery(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run `celery -A worker …`, as any user of Celery does."""
+        return subprocess.run(
+            [sys.executable, "-m", "celery", "-A", "worker", *arguments],
+            env={**os.environ, **self.environment},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    def cli(self, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+        """Run `uplynk-export …` with the stage's settings."""
+        return subprocess.run(
+            [sys.executable, "-m", "worker.cli", *arguments],
+            env={**os.environ, **self.environment, **settings},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+
+@contextmanager
+def cleared(stage: Stage) -> Iterator[Stage]:
+    """Give the stage, and end every worker that was started on it."""
+    try:
+        yield stage
+    finally:
+        for worker in stage.workers:
+            if worker.process.poll() is None:
+                stage.kill(worker)

@@ -1,0 +1,213 @@
+"""The command line, as its users run it; its exit status says whether it did what was asked."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import av
+import pytest
+
+from models import State
+from tests.acceptance.stage import Stage
+from tests.factories import ASSET, an_asset
+from tests.waiting import wait_until
+
+
+@contextmanager
+def running(stage: Stage, *arguments: str, folder: Path) -> Iterator[subprocess.Popen[str]]:
+    """Run `uplynk-export …` in `folder` until the context ends."""
+    environment = {k: v for k, v in stage.environment.items() if k != "CELERY_BROKER_URL"}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "worker.cli", *arguments],
+        env={**os.environ, **environment, "PYTHONPATH": str(Path.cwd())},
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.communicate(timeout=30)
+
+
+def test_the_demo_exports_two_films_and_shows_a_failure(stage: Stage) -> None:
+    shown = stage.cli("demo", "--dir", str(stage.folder / "demo"))
+    assert shown.returncode == 0, shown.stdout + shown.stderr
+    films = sorted((stage.folder / "demo" / "exports").rglob("*.mp4"))
+    assert len(films) == 2
+    for film in films:
+        with av.open(str(film)) as container:
+            assert container.streams.video
+        assert str(film) in shown.stdout
+    assert len(list((stage.folder / "demo" / "exports").rglob("*.ttml"))) == 1
+    assert len(re.findall(r"\b[0-9a-f]{64}\b", shown.stdout)) == 2
+    assert "export_error: Uplynk could not export the asset" in shown.stdout
+
+
+def test_run_leaves_only_the_files(stage: Stage) -> None:
+    out = stage.folder / "out"
+    assets = [an_asset(), an_asset()]
+    shown = stage.cli("run", *assets, "--out", str(out), "--emulator", "--aaclc")
+    assert shown.returncode == 0, shown.stdout + shown.stderr
+    films = [path for path in out.iterdir() if path.suffix == ".mp4"]
+    assert sorted(film.name[:32] for film in films) == sorted(assets)
+    assert {path.suffix for path in out.iterdir()} <= {".mp4", ".ttml"}
+    assert f"{assets[0]}  aac-lc  stored" in shown.stdout
+
+
+def test_a_run_that_was_interrupted_goes_on_without_paying_again(stage: Stage) -> None:
+    out = stage.folder / "out"
+    asset = an_asset()
+    settings = {"POLL_MIN_SECONDS": "0.5"}
+    stage.emulator.control.asset(asset, run_seconds=4)
+    command = [sys.executable, "-m", "worker.cli", "run", asset, "--out", str(out)]
+    first = subprocess.Popen(
+        command,
+        env={**os.environ, **stage.environment, **settings},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    wait_until(lambda: stage.emulator.control.jobs(asset), what="a job")
+    first.send_signal(signal.SIGINT)
+    said, _ = first.communicate(timeout=30)
+    assert first.returncode == 130
+    assert "The same command goes on from here" in said
+    second = stage.cli("run", asset, "--out", str(out), **settings)
+    assert second.returncode == 0, second.stdout + second.stderr
+    assert len(stage.emulator.control.jobs(asset)) == 1
+    assert not (out / ".uplynk-export").exists()
+
+
+def test_a_run_that_could_not_export_everything_says_so(stage: Stage) -> None:
+    stage.emulator.control.asset(ASSET, missing=True)
+    shown = stage.cli("run", ASSET, "--out", str(stage.folder / "out"))
+    assert shown.returncode == 1
+    assert "uplynk_not_found" in shown.stdout
+
+
+def test_an_asset_that_is_none_is_a_usage_error(stage: Stage) -> None:
+    for command in (["run", "nonsense", "--out", "out"], ["request", "nonsense"]):
+        refused = stage.cli(*command)
+        assert refused.returncode == 2
+        assert "32 hex digits" in refused.stderr
+
+
+def test_request_list_and_show_tell_the_story(stage: Stage) -> None:
+    stage.start("threads")
+    asked = stage.cli("request", ASSET, "--priority", "3", "--metadata", '{"a": 1}', "--wait")
+    assert asked.returncode == 0, asked.stderr
+    request_id = asked.stdout.strip()
+    export = stage.stored(request_id)
+    listed = stage.cli("list", "--state", "stored", "--json")
+    (row,) = [json.loads(line) for line in listed.stdout.splitlines()]
+    assert (row["request_id"], row["sha256"]) == (request_id, export.sha256)
+    assert row["metadata"] == {"a": 1}
+    assert request_id in stage.cli("list").stdout
+    assert stage.cli("list", "--state", "failed", "--json").stdout == ""
+    for name in (request_id, str(export.id)):
+        told = stage.cli("show", name)
+        assert told.returncode == 0
+        for word in (*State, str(export.sha256), str(export.job_id)):
+            if word not in (State.FAILED, State.CANCELLED):
+                assert word in told.stdout
+
+
+def test_show_of_nothing_is_an_error(stage: Stage) -> None:
+    told = stage.cli("show", "nothing")
+    assert told.returncode == 1
+    assert "there is no request or export nothing" in told.stderr
+
+
+def test_request_with_wait_fails_when_the_export_does(stage: Stage) -> None:
+    stage.emulator.control.asset(ASSET, missing=True)
+    stage.start("threads")
+    asked = stage.cli("request", ASSET, "--wait")
+    assert asked.returncode == 1
+    assert "failed: Uplynk refused" in asked.stderr
+
+
+def test_doctor_finds_everything_well(stage: Stage) -> None:
+    found = stage.cli("doctor")
+    assert found.returncode == 0, found.stdout + found.stderr
+    assert [line.split()[:2] for line in found.stdout.splitlines()] == [
+        ["ok", what] for what in ("settings", "database", "broker", "storage", "scratch", "uplynk")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "what", "says"),
+    [
+        ("DATABASE_URL", "sqlite:////proc/nowhere/x.db", "database", "check DATABASE_URL"),
+        ("CELERY_BROKER_URL", "redis://127.0.0.1:1/0", "broker", "check CELERY_BROKER_URL"),
+        ("STORAGE_URL", "file:///proc/nowhere", "storage", "STORAGE_URL"),
+        ("SCRATCH_DIR", "/proc/nowhere", "scratch", "SCRATCH_DIR"),
+        ("UPLYNK_API_KEY", "wrong-key", "uplynk", "check UPLYNK_USER_ID and UPLYNK_API_KEY"),
+        ("UPLYNK_API_URL", "http://127.0.0.1:1", "uplynk", "no connection to Uplynk"),
+    ],
+)
+def test_doctor_says_what_is_wrong_and_what_to_do(
+    stage: Stage, setting: str, value: str, what: str, says: str
+) -> None:
+    found = stage.cli("doctor", **{setting: value})
+    assert found.returncode == 1
+    (line,) = [line for line in found.stdout.splitlines() if line.startswith("FAIL")]
+    assert line.split()[1] == what
+    assert says in line
+
+
+def test_doctor_tells_a_database_without_tables_to_migrate_and_migrate_does(stage: Stage) -> None:
+    database = {"DATABASE_URL": f"sqlite:///{stage.folder}/new.db"}
+    found = stage.cli("doctor", **database)
+    assert found.returncode == 1
+    assert "has no tables; run `uplynk-export migrate`" in found.stdout
+    migrated = stage.cli("migrate", **database)
+    assert migrated.stdout == "the database was at revision none, and is at 0001\n"
+    assert stage.cli("doctor", **database).returncode == 0
+
+
+def test_the_embedded_broker_is_found_by_other_processes_of_the_folder(stage: Stage) -> None:
+    folder = stage.folder / "here"
+    folder.mkdir()
+    with running(stage, "worker", folder=folder):
+        wait_until((folder / "var" / "broker.url").exists, what="a broker")
+        with running(stage, "request", ASSET, "--wait", folder=folder) as asking:
+            assert asking.wait(60) == 0
+    assert not (folder / "var" / "broker.url").exists()
+    with running(stage, "request", ASSET, folder=folder) as asking:
+        assert asking.wait(30) == 1
+        assert asking.stdout is not None
+        assert "No embedded broker is running in this folder" in asking.stdout.read()
+
+
+def test_a_worker_that_dies_is_started_again(stage: Stage) -> None:
+    folder = stage.folder / "here"
+    folder.mkdir()
+    with running(stage, "worker", folder=folder) as keeper:
+        first = wait_until(lambda: _child_of(keeper.pid), what="a worker")
+        wait_until((folder / "var" / "broker.url").exists)
+        wait_until(lambda: _seconds_alive(first) > 1.5, what="a worker that lived for a while")
+        os.kill(first, signal.SIGKILL)
+        second = wait_until(
+            lambda: child if (child := _child_of(keeper.pid)) not in (None, first) else None,
+            what="another worker",
+        )
+        assert second != first
+
+
+def _child_of(pid: int) -> int | None:
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return int(children[0]) if children else None
+
+
+def _seconds_alive(pid: int) -> float:
+    started = int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[19])
+    uptime = float(Path("/proc/uptime").read_text().split()[0])
+    return uptime - started / os.sysconf("SC_CLK_TCK")

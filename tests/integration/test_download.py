@@ -1,0 +1,307 @@
+"""Download: a file is in storage whole or not at all, and what is on record is true of it."""
+
+import hashlib
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+from uuid import uuid4
+
+import av
+import pytest
+from sqlalchemy.orm import Session, sessionmaker
+
+from emulator.server import Emulator
+from models import Captions, Export, State
+from tests.factories import Clock, make_export, make_kit
+from tests.waiting import wait_until
+from worker.steps import Kit, Step, Wake, download, poll, submit
+
+Sessions = sessionmaker[Session]
+
+
+def reload(sessions: Sessions, export: Export) -> Export:
+    with sessions.begin() as session:
+        return session.get_one(Export, export.id)
+
+
+def finished(sessions: Sessions, tmp_path: Path, emulator: Emulator, **asset: Any) -> Export:
+    """Return an export that Uplynk is done with; its download is due."""
+    export = make_export(sessions, state=State.REQUESTED)
+    emulator.control.asset(export.asset, run_seconds=0, **asset)
+    kit = make_kit(sessions, tmp_path, emulator=emulator)
+    submit(kit)
+    with sessions.begin() as session:
+        session.get_one(Export, export.id).due_at = export.due_at
+    poll(kit)
+    export = reload(sessions, export)
+    assert export.state is State.DOWNLOADING
+    return export
+
+
+def stored_files(tmp_path: Path) -> list[Path]:
+    return sorted(path for path in (tmp_path / "exports").rglob("*") if path.is_file())
+
+
+def scratch_files(tmp_path: Path) -> list[Path]:
+    return list((tmp_path / "scratch").glob("*"))
+
+
+def test_the_file_is_stored_and_described(
+    sessions: Sessions, tmp_path: Path, emulator: Emulator
+) -> None:
+    export = finished(sessions, tmp_path, emulator, captions=False)
+    report = download(make_kit(sessions, tmp_path, emulator=emulator), export.id)
+    after = reload(sessions, export)
+    assert report.facts["state"] == "stored"
+    assert (after.state, after.due_at, after.claim) == (State.STORED, None, None)
+    (file,) = stored_files(tmp_path)
+    assert file == tmp_path / "exports" / export.asset / f"{export.id}.mp4"
+    assert unquote(urlsplit(str(after.storage_url)).path) == str(file)
+    truth = emulator.control.media(str(export.job_id))
+    assert hashlib.sha256(file.read_bytes()).hexdigest() == after.sha256 == truth["sha256"]
+    assert file.stat().st_size == after.size_bytes == after.bytes_done == truth["size_bytes"]
+    assert after.duration_seconds == pytest.approx(1.0, abs=0.1)
+    assert (after.video_codec, after.audio_codec) == ("h264", "aac")
+    assert (after.width, after.height) == (320, 180)
+    assert (after.captions, after.captions_url) == (Captions.ABSENT, None)
+    assert scratch_files(tmp_path) == []
+    with av.open(str(file)) as container:
+        assert sum(1 for _ in container.decode(video=0)) > 10
+
+
+def test_captions_are_stored_beside_the_film(
+    sessions: Sessions, tmp_path: Path, emulator: Emulator
+) -> None:
+    export = finished(sessions, tmp_path, emulator, captions=True)
+    download(make_kit(sessions, tmp_path, emulator=emulator), export.id)
+    after = reload(sessions, export)
+    assert after.captions is Captions.PRESENT
+    film, captions = stored_files(tmp_path)
+    assert captions == film.with_suffix(".ttml")
+    assert unquote(urlsplit(str(after.captions_url)).path) == str(captions)
+    assert export.asset in captions.read_text()
+
+
+@pytest.mark.parametrize("kind", ["forbidden", "html", "reset_before", "empty"])
+def test_captions_that_cannot_be_told_never_hold_up_the_film(
+    sessions: Sessions, tmp_path: Path, emulator: Emulator, kind: str
+) -> None:
+    export = finished(sessions, tmp_path, emulator, captions=True)
+    emulator.control.fault("captions", kind)
+    download(make_kit(sessions, tmp_path, emulator=emulator), export.id)
+    after = reload(sessions, export)
+    assert (after.state, after.captions) == (State.STORED, Captions.UNKNOWN)
+    assert after.captions_url is None
+    assert len(stored_files(tmp_path)) == 1
+
+
+BROKEN: list[tuple[str, dict[str, object], str]] = [
+    ("truncate", {"bytes": 5000}, "file_broken_off"),
+    ("cut", {"bytes": 5000}, "file_broken_off"),
+    ("short", {"bytes": 5000}, "file_not_whole"),
+    ("login_page", {}, "file_not_whole"),
+    ("empty", {}, "file_not_whole"),
+    ("html", {}, "file_not_whole"),
+    ("status", {"status": 503, "retry_after": "30"}, "file_unavailable"),
+    ("reset_before", {}, "file_unreachable"),
+]
+
+
+@pytest.mark.parametrize(("kind", "parameters", "code"), BROKEN)
+def test_a_broken_file_is_never_stored_and_is_brought_again(
+    sessions: Sessions,
+    tmp_path: Path,
+    emulator: Emulator,
+    kind: str,
+    parameters: dict[str, object],
+    code: str,
+) -> None:
+    export = finished(sessions, tmp_path, emulator)
+    emulator.control.fault("media", kind, times=1, **parameters)
+    clock = Clock()
+    kit = make_kit(sessions, tmp_path, emulator=emulator, now=clock)
+    report = download(kit, export.id)
+    after = reload(sessions, export)
+    assert report.facts["error"] == code
+    assert (after.state, after.attempts, after.claim) == (State.DOWNLOADING, 1, None)
+    assert after.due_at is not None
+    assert after.due_at > clock.time
+    assert report.wakes == (Wake(Step.SWEEP, at=after.due_at),)
+    assert stored_files(tmp_path) == scratch_files(tmp_path) == []
+    clock.time = after.due_at
+    download(kit, export.id)
+    after = reload(sessions, export)
+    assert (after.state, after.attempts) == (State.STORED, 0)
+    assert after.sha256 == emulator.control.media(str(export.job_id))["sha256"]
+
+
+def test_a_file_without_a_declared_length_is_stored_when_it_is_whole(
+    sessions: Sessions, tmp_path: Path, emulator: Emulator
+) -> None:
+    export = finished(sessions, tmp_path, emulator)
+    emulator.control.fault("media", "no_length")
+    download(make_kit(sessions, tmp_path, emulator=emulator), export.id)
+    assert reload(sessions, export).state is State.STORED
+
+
+@pytest.mark.parametrize("kind", ["not_found", "forbidden"])
+def test_a_url_that_is_gone_is_asked_for_again(
+    sessions: Sessions, tmp_path: Path, emulator: Emulator, kind: str
+) -> None:
+    export = finished(sessions, tmp_path, emulator)
+    emulator.control.fault("media", kind, times=2)
+    clock = Clock()
+    kit = make_kit(sessions, tmp_path, emulator=emulator, now=clock)
+    for attempt in (1, 2):
+        report = download(kit, export.id)
+        gone = reload(sessions, export)
+        assert (gone.state, gone.attempts) == (State.EXPORTING, attempt)
+        assert report.wakes == (Wake(Step.POLL, at=gone.due_at),)
+        assert gone.due_at is not None
+        clock.time = gone.due_at
+        poll(kit)
+        assert reload(sessions, export).attempts == attempt, "the failing goes on"
+    download(kit, export.id)
+    after = reload(sessions, export)
+    assert (after.state, after.attempts, after.failing_since) == (State.STORED, 0, None)
+
+
+def test_a_url_that_stays_gone_fails_the_export_in_words(
+    sessions: Sessions, tmp_path: Path, emulator: Emulator
+) -> None:
+    export = finished(sessions, tmp_path, emulator)
+    emulator.control.fault("media", "not_found")
+    clock = Clock()
+    kit = make_kit(sessions, tmp_path, emulator=emulator, now=clock, export_deadline_hours=1000)
+    for _ in range(400):
+        if reload(sessions, export).state is State.FAILED:
+            break
+        poll(kit)
+        download(kit, export.id)
+        clock.move(minutes=10)
+    after = reload(sessions, export)
+    assert (after.state, after.error_code) == (State.FAILED, "file_unavailable")
+    assert "it was tried for 24 hours" in (after.error_message or "")
+
+
+def test_a_host_that_is_not_listed_is_refused_in_words(
+    sessions: Sessions, tmp_path: Path, emulator: Emulator
+) -> None:
+    export = finished(sessions, tmp_path, emulator)
+    kit = make_kit(sessions, tmp_path, emulator=emulator, download_hosts="uplynk.com")
+    download(kit, export.id)
+    after = reload(sessions, export)
+    assert (after.state, after.error_code) == (State.FAILED, "file_url_refused")
+    assert "DOWNLOAD_HOSTS" in (after.error_message or "")
+
+
+def unwritable(tmp_path: Path) -> str:
+    (tmp_path / "a file").write_text("no folder")
+    return str(tmp_path / "a file" / "below")
+
+
+@pytest.mark.parametrize(
+    ("setting", "code"),
+    [("storage_url", "storage_unavailable"), ("scratch_dir", "scratch_unwritable")],
+)
+def test_a_place_that_cannot_be_written_is_tried_again(
+    sessions: Sessions, tmp_path: Path, emulator: Emulator, setting: str, code: str
+) -> None:
+    export = finished(sessions, tmp_path, emulator)
+    members: dict[str, Any] = {setting: unwritable(tmp_path)}
+    kit = make_kit(sessions, tmp_path, emulator=emulator, **members)
+    report = download(kit, export.id)
+    after = reload(sessions, export)
+    assert report.facts["error"] == code
+    assert (after.state, after.attempts) == (State.DOWNLOADING, 1)
+
+
+def test_two_workers_with_the_same_message_bring_it_once(
+    sessions: Sessions, tmp_path: Path, emulator: Emulator
+) -> None:
+    export = finished(sessions, tmp_path, emulator)
+    before = emulator.control.calls()["calls"].get("media", 0)
+    kits = [make_kit(sessions, tmp_path, emulator=emulator) for _ in range(3)]
+    with ThreadPoolExecutor(3) as pool:
+        states = list(pool.map(lambda kit: download(kit, export.id).facts["state"], kits))
+    assert sorted(map(str, states)) == ["not due", "not due", "stored"]
+    assert emulator.control.calls()["calls"]["media"] == before + 1
+
+
+def test_a_message_that_comes_late_brings_what_is_most_urgent_instead(
+    sessions: Sessions, tmp_path: Path, emulator: Emulator
+) -> None:
+    done = make_export(sessions, state=State.STORED, due_at=None)
+    waiting = finished(sessions, tmp_path, emulator)
+    download(make_kit(sessions, tmp_path, emulator=emulator), done.id)
+    assert reload(sessions, waiting).state is State.STORED
+
+
+def test_each_download_that_ends_wakes_the_next(
+    sessions: Sessions, tmp_path: Path, emulator: Emulator
+) -> None:
+    first = finished(sessions, tmp_path, emulator)
+    second = finished(sessions, tmp_path, emulator)
+    report = download(make_kit(sessions, tmp_path, emulator=emulator), first.id)
+    assert report.wakes == (Wake(Step.DOWNLOAD, second.id),)
+
+
+def slow(kit: Kit, export: Export, emulator: Emulator, meanwhile: Callable[[], None]) -> str:
+    """Bring the export's file slowly, and do something meanwhile; returns how it ended."""
+    emulator.control.fault("media", "throttle", bytes_per_second=8000)
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(download, kit, export.id)
+        wait_until(lambda: scratch_files(Path(kit.settings.scratch_dir).parent))
+        meanwhile()
+        return str(running.result().facts["state"])
+
+
+def test_a_long_download_keeps_its_claim_and_tells_its_progress(
+    sessions: Sessions, tmp_path: Path, emulator: Emulator
+) -> None:
+    export = finished(sessions, tmp_path, emulator, media_size_bytes=40_000)
+    kit = make_kit(sessions, tmp_path, emulator=emulator, claim_seconds=2)
+    claim = []
+
+    def watch() -> None:
+        first = reload(sessions, export)
+        claim.append(first.claim)
+
+        def renewed() -> bool:
+            now = reload(sessions, export)
+            assert now.claim == first.claim
+            return now.claimed_until != first.claimed_until and now.bytes_total == 40_000
+
+        wait_until(renewed)
+
+    assert slow(kit, export, emulator, watch) == "stored"
+    assert claim != [None]
+
+
+def test_a_download_that_lost_its_claim_stops_and_changes_nothing(
+    sessions: Sessions, tmp_path: Path, emulator: Emulator
+) -> None:
+    export = finished(sessions, tmp_path, emulator, media_size_bytes=100_000)
+    kit = make_kit(sessions, tmp_path, emulator=emulator, claim_seconds=2)
+    other = uuid4()
+
+    def take_over() -> None:
+        with sessions.begin() as session:
+            session.get_one(Export, export.id).claim = other
+
+    assert slow(kit, export, emulator, take_over) == "taken over"
+    after = reload(sessions, export)
+    assert (after.state, after.claim, after.attempts) == (State.DOWNLOADING, other, 0)
+    assert stored_files(tmp_path) == scratch_files(tmp_path) == []
+
+
+def test_what_a_killed_download_left_is_removed_by_the_next(
+    sessions: Sessions, tmp_path: Path, emulator: Emulator
+) -> None:
+    export = finished(sessions, tmp_path, emulator)
+    (tmp_path / "scratch").mkdir()
+    (tmp_path / "scratch" / f"{export.id}-{uuid4()}.part").write_bytes(b"half")
+    download(make_kit(sessions, tmp_path, emulator=emulator), export.id)
+    assert scratch_files(tmp_path) == []

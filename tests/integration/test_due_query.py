@@ -1,0 +1,219 @@
+"""The queries of the queue: each is served by the index that is meant for it, and sorts nothing.
+
+On PostgreSQL they run among a million exports: with the planner's statistics up to date, and with
+statistics from before the backlog came.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import psycopg
+import pytest
+from sqlalchemy import Connection, event, make_url, select
+from sqlalchemy.orm import Session
+
+import migrations
+from models import Audio, Export, History, Request, State, claims
+from models.export import IS_UNDER_WAY
+from tests.engines import opened
+
+NOW = datetime.now(UTC)
+UNTIL = NOW + timedelta(minutes=2)
+ONE = UUID(int=1)
+WINDOW = {State.SUBMITTING, State.EXPORTING}
+
+DUE, BY_PRIORITY = "ix_exports_due", "ix_exports_due_by_priority"
+SAME_ASSET = (Export.account == "a", Export.asset == "b", Export.audio == Audio.HE_AAC)
+
+Query = Callable[[Session], object]
+
+
+def taking(state: State, limit: int = 1, *, by_priority: bool = False) -> Query:
+    return lambda session: claims.take(
+        session, state, now=NOW, until=UNTIL, limit=limit, by_priority=by_priority
+    )
+
+
+def looking(state: State, *, by_priority: bool = False) -> Query:
+    return lambda session: claims.due(session, state, now=NOW, limit=8, by_priority=by_priority)
+
+
+QUERIES: dict[str, tuple[str, Query]] = {
+    "take requested": (BY_PRIORITY, taking(State.REQUESTED, by_priority=True)),
+    "take submitting": (DUE, taking(State.SUBMITTING)),
+    "take exporting": (DUE, taking(State.EXPORTING, 50)),
+    "take downloading": (BY_PRIORITY, taking(State.DOWNLOADING, by_priority=True)),
+    "take one": (
+        "pk_exports",
+        lambda session: claims.take(
+            session, State.DOWNLOADING, now=NOW, until=UNTIL, by_priority=True, only=ONE
+        ),
+    ),
+    "due requested": (DUE, looking(State.REQUESTED)),
+    "due exporting": (DUE, looking(State.EXPORTING)),
+    "due downloading": (BY_PRIORITY, looking(State.DOWNLOADING, by_priority=True)),
+    "next due": (DUE, lambda session: claims.next_due(session, State.REQUESTED)),
+    "next due of none": (DUE, lambda session: claims.next_due(session, State.SUBMITTING)),
+    "the window": (DUE, lambda session: claims.count(session, WINDOW)),
+    "held": ("pk_exports", lambda session: claims.held(session, ONE, ONE)),
+    "renewed": (
+        "pk_exports",
+        lambda session: claims.renew(
+            session, ONE, ONE, until=UNTIL, bytes_done=1, bytes_total=None
+        ),
+    ),
+    "shared": (
+        "uq_exports_under_way",
+        lambda session: session.scalars(select(Export).where(*SAME_ASSET, IS_UNDER_WAY)).all(),
+    ),
+    "owner of a job": (
+        "uq_exports_job_id",
+        lambda session: session.scalar(select(Export.id).where(Export.job_id == "j")),
+    ),
+    "history": (
+        "ix_history_of_export",
+        lambda session: session.scalars(
+            select(History).where(History.export_id == ONE).order_by(History.id)
+        ).all(),
+    ),
+    "requests of an export": (
+        "ix_requests_of_export",
+        lambda session: session.scalars(select(Request.id).where(Request.export_id == ONE)).all(),
+    ),
+    "newest requests": (
+        "ix_requests_created_at",
+        lambda session: session.scalars(
+            select(Request.id).order_by(Request.created_at.desc()).limit(20)
+        ).all(),
+    ),
+}
+FACTS = ("Node Type", "Index Name", "Actual Rows", "Rows Removed by Filter")
+# with old statistics the window may be counted by way of the backlog: the table is analyzed often
+CASES = [(age, name) for age in ("old", "new") for name in QUERIES]
+CASES.remove(("old", "the window"))
+# how SQLite names the index of a primary key
+SQLITE_NAMES = {"pk_exports": "sqlite_autoindex_exports_1"}
+
+
+@contextmanager
+def explained(url: str, explain: str) -> Iterator[tuple[Session, list[list[Any]]]]:
+    """Give a session, and the plans of the statements as they are sent in it."""
+    plans: list[list[Any]] = []
+
+    def tell(connection: Connection, _cursor: object, statement: str, values: Any, *_: Any) -> None:
+        driver: Any = connection.connection.driver_connection
+        if statement.lstrip().startswith(("SELECT", "UPDATE", "WITH")):
+            with_plan = driver.cursor()
+            with_plan.execute("SAVEPOINT plan")
+            plans.append(with_plan.execute(f"{explain} {statement}", values).fetchall())
+            with_plan.execute("ROLLBACK TO SAVEPOINT plan")
+            with_plan.close()
+
+    with opened(url) as engine, Session(engine) as session:
+        event.listen(engine, "before_cursor_execute", tell)
+        yield session, plans
+
+
+@pytest.mark.parametrize("name", QUERIES)
+def test_on_sqlite_a_query_is_a_search_of_its_index(tmp_path: Path, name: str) -> None:
+    index, query = QUERIES[name]
+    url = f"sqlite:///{tmp_path}/exports.db"
+    migrations.upgrade(url)
+    with explained(url, "EXPLAIN QUERY PLAN") as (session, plans):
+        query(session)
+    [plan] = ["\n".join(row[3] for row in rows) for rows in plans]
+    assert f"INDEX {SQLITE_NAMES.get(index, index)}" in plan
+    assert "SCAN exports" not in plan
+    assert "TEMP B-TREE" not in plan
+
+
+FILL = """
+    INSERT INTO exports (id, account, asset, audio, priority, state, state_since, created_at,
+                         due_at, attempts, looks, polls)
+    SELECT gen_random_uuid(), 'a', md5('{state}' || g), 'he-aac', g % 10, '{state}',
+           now(), now(), {due_at}, 0, 0, 0
+    FROM generate_series(1, {number}) g
+"""
+AROUND = (
+    """
+    INSERT INTO requests (id, export_id, priority, metadata, created_at)
+    SELECT id::text, id, 0, '{}', now() FROM exports LIMIT 50000
+    """,
+    """
+    INSERT INTO history (export_id, at, to_state, reason)
+    SELECT id, now(), 'requested', '' FROM exports LIMIT 50000
+    """,
+)
+BACKLOG = {
+    State.REQUESTED: (40_000, "now() - g * interval '1 second'"),
+    State.EXPORTING: (9_000, "now() + (g - 500) * interval '1 second'"),
+    State.DOWNLOADING: (1_000, "now() + (g - 500) * interval '1 second'"),
+}
+
+
+@pytest.fixture(scope="module")
+def plans() -> Iterator[dict[tuple[str, str], list[Any]]]:
+    """Give the plan of each query among a million exports, by statistics and name."""
+    server = os.environ["TEST_DATABASE_URL"]
+    name = f"crowded_{uuid4().hex}"
+    url = make_url(server).set(database=name).render_as_string(hide_password=False)
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(f'CREATE DATABASE "{name}"')
+        migrations.upgrade(url)
+        yield dict(planned(url))
+        connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+def planned(url: str) -> Iterator[tuple[tuple[str, str], list[Any]]]:
+    """Fill the database, and explain each query before and after the statistics are renewed."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("ALTER TABLE exports SET (autovacuum_enabled = false)")
+        fill(connection, State.STORED, 950_000, "NULL")
+        for statement in AROUND:
+            connection.execute(statement)
+        connection.execute("ANALYZE")
+        for state, (number, due_at) in BACKLOG.items():
+            fill(connection, state, number, due_at)
+        yield from ((("old", name), explain(url, name)) for name in QUERIES)
+        connection.execute("ANALYZE")
+        yield from ((("new", name), explain(url, name)) for name in QUERIES)
+
+
+def fill(connection: psycopg.Connection, state: State, number: int, due_at: str) -> None:
+    connection.execute(FILL.format(state=state, number=number, due_at=due_at).encode())
+
+
+def explain(url: str, name: str) -> list[Any]:
+    with explained(url, "EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON)") as (session, plans):
+        QUERIES[name][1](session)
+    [plan] = plans
+    return plan
+
+
+def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for part in plan.get("Plans", ()):
+        yield from nodes(part)
+
+
+@pytest.mark.services
+@pytest.mark.parametrize(("statistics", "name"), CASES)
+def test_among_a_million_exports_a_query_reads_only_what_it_needs(
+    plans: dict[tuple[str, str], list[Any]], statistics: str, name: str
+) -> None:
+    [[[told]]] = plans[statistics, name]
+    steps = list(nodes(told["Plan"]))
+    shown = [[step.get(fact) for fact in FACTS] for step in steps]
+    served = {QUERIES[name][0], *([BY_PRIORITY] if name == "the window" else [])}  # either counts
+    assert served & {step.get("Index Name") for step in steps}, shown
+    assert not {step["Node Type"] for step in steps} & {"Seq Scan", "Bitmap Heap Scan"}, shown
+    sorts = [step for step in steps if step["Node Type"].endswith("Sort")]
+    assert all(part["Actual Rows"] <= 1 for step in sorts for part in step["Plans"]), shown
+    assert sum(step.get("Rows Removed by Filter", 0) for step in steps) < 1000, shown
+    most = BACKLOG[State.EXPORTING][0] if name == "the window" else 50
+    assert all(step["Actual Rows"] <= most for step in steps), shown

@@ -1,0 +1,219 @@
+"""Poll: what Uplynk says of a job is set down, and the next look comes at its time."""
+
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from sqlalchemy.orm import Session, sessionmaker
+
+from emulator.server import Emulator
+from models import Export, State
+from tests.factories import Clock, make_export, make_kit
+from tests.waiting import wait_until
+from worker.steps import Step, Wake, poll, submit
+
+Sessions = sessionmaker[Session]
+
+
+def reload(sessions: Sessions, export: Export) -> Export:
+    with sessions.begin() as session:
+        return session.get_one(Export, export.id)
+
+
+def under_way(sessions: Sessions, tmp_path: Path, emulator: Emulator, **job: Any) -> Export:
+    """Return an export whose job the emulator has; it is due."""
+    export = make_export(sessions, state=State.REQUESTED)
+    emulator.control.asset(export.asset, **job)
+    submit(make_kit(sessions, tmp_path, emulator=emulator))
+    with sessions.begin() as session:
+        export = session.get_one(Export, export.id)
+        export.due_at = export.job_created_at
+    return export
+
+
+def test_a_job_that_is_not_ready_is_looked_at_again_after_a_tenth_of_its_age(
+    sessions: Sessions, tmp_path: Path, emulator: Emulator
+) -> None:
+    export = under_way(sessions, tmp_path, emulator, run_seconds=5000)
+    assert export.job_created_at is not None
+    clock = Clock(export.job_created_at)
+    kit = make_kit(sessions, tmp_path, emulator=emulator, now=clock)
+    for age, least, most in ((10, 5, 5), (600, 48, 60), (86_000, 300, 300)):
+        clock.time = export.job_created_at + timedelta(seconds=age)
+        report = poll(kit)
+        after = reload(sessions, export)
+        assert (after.state, after.job_state) == (State.EXPORTING, "assigned")
+        assert after.due_at is not None
+        assert least <= (after.due_at - clock.time).total_seconds() <= most
+        assert Wake(Step.POLL, at=after.due_at) in report.wakes
+    assert (reload(sessions, export).polls, reload(sessions, export).attempts) == (3, 0)
+
+
+def test_a_job_that_is_done_fires_the_download(
+    sessions: Sessions, tmp_path: Path, emulator: Emulator
+) -> None:
+    export = under_way(sessions, tmp_path, emulator, run_seconds=0)
+    report = poll(make_kit(sessions, tmp_path, emulator=emulator))
+    after = reload(sessions, export)
+    assert after.state is State.DOWNLOADING
+    assert after.url is not None
+    assert after.url.endswith("_g.mp4")
+    assert after.job_finished_at is not None
+    assert Wake(Step.DOWNLOAD, export.id) in report.wakes
+    assert Wake(Step.SUBMIT) in report.wakes
+
+
+def test_a_job_that_failed_fails_the_export_with_its_last_error(
+    sessions: Sessions, tmp_path: Path, emulator: Emulator
+) -> None:
+    export = under_way(
+        sessions, tmp_path, emulator, run_seconds=0, fail_attempts=3, last_error="no video track"
+    )
+    emulator.control.advance(3600)
+    poll(make_kit(sessions, tmp_path, emulator=emulator))
+    after = reload(sessions, export)
+    assert (after.state, after.error_code) == (State.FAILED, "export_error")
+    assert after.job_error == "no video track"
+    assert "no video track" in (after.error_message or "")
+
+
+def test_a_job_that_was_cancelled_at_uplynk_ends_the_export(
+    sessions: Sessions, tmp_path: Path, emulator: Emulator
+) -> None:
+    export = under_way(sessions, tmp_path, emulator, run_seconds=5000)
+    kit = make_kit(sessions, tmp_path, emulator=emulator)
+    kit.slicer.cancel_job(str(export.job_id))
+    poll(kit)
+    after = reload(sessions, export)
+    assert (after.state, after.error_code) == (State.CANCELLED, "cancelled_at_uplynk")
+
+
+def test_a_job_that_was_erased_is_lost(
+    sessions: Sessions, tmp_path: Path, emulator: Emulator
+) -> None:
+    export = under_way(sessions, tmp_path, emulator, run_seconds=1)
+    emulator.control.advance(73 * 3600)
+    poll(make_kit(sessions, tmp_path, emulator=emulator))
+    after = reload(sessions, export)
+    assert (after.state, after.error_code) == (State.FAILED, "job_lost")
+    assert "72 hours" in (after.error_message or "")
+
+
+@pytest.mark.parametrize("state", ["waiting", "assigned", "rendering", "ASSIGNED", "?"])
+def test_states_that_nobody_has_heard_of_are_looked_at_again(
+    sessions: Sessions, tmp_path: Path, emulator: Emulator, state: str
+) -> None:
+    export = under_way(sessions, tmp_path, emulator)
+    emulator.control.fault("jobs/get", "wrong_state", state=state)
+    poll(make_kit(sessions, tmp_path, emulator=emulator))
+    after = reload(sessions, export)
+    assert (after.state, after.job_state, after.attempts) == (State.EXPORTING, state, 0)
+
+
+TROUBLE: list[tuple[str, dict[str, object]]] = [
+    ("reset_before", {}),
+    ("status", {"status": 429, "retry_after": "40"}),
+    ("status", {"status": 500}),
+    ("status", {"status": 401, "body": "json"}),
+    ("html", {}),
+    ("empty", {}),
+    ("error", {"code": 7}),
+    ("error", {"code": 7, "msg": "Invalid signature"}),
+    ("malformed", {"member": "state"}),
+    ("malformed", {"member": "id", "value": "another"}),
+    ("malformed", {"member": "job", "value": None}),
+]
+
+
+@pytest.mark.parametrize(("kind", "parameters"), TROUBLE)
+def test_a_look_that_fails_is_taken_again_and_never_ends_the_export(
+    sessions: Sessions,
+    tmp_path: Path,
+    emulator: Emulator,
+    kind: str,
+    parameters: dict[str, object],
+) -> None:
+    export = under_way(sessions, tmp_path, emulator, run_seconds=0)
+    emulator.control.fault("jobs/get", kind, times=1, **parameters)
+    clock = Clock()
+    kit = make_kit(sessions, tmp_path, emulator=emulator, now=clock)
+    poll(kit)
+    after = reload(sessions, export)
+    assert (after.state, after.attempts, after.claim) == (State.EXPORTING, 1, None)
+    assert after.due_at is not None
+    assert after.due_at > clock.time
+    if "retry_after" in parameters:
+        assert after.due_at >= clock.time + timedelta(seconds=40)
+    clock.time = after.due_at
+    poll(kit)
+    after = reload(sessions, export)
+    assert (after.state, after.attempts) == (State.DOWNLOADING, 0)
+
+
+def test_a_job_that_is_done_without_a_url_is_looked_at_again(
+    sessions: Sessions, tmp_path: Path, emulator: Emulator
+) -> None:
+    export = under_way(sessions, tmp_path, emulator, run_seconds=0)
+    emulator.control.fault("jobs/get", "malformed", member="hd_exported_url", times=1)
+    poll(make_kit(sessions, tmp_path, emulator=emulator))
+    after = reload(sessions, export)
+    assert (after.state, after.attempts) == (State.EXPORTING, 1)
+
+
+@pytest.mark.parametrize("fault", [False, True])
+def test_a_job_that_nobody_finishes_ends_at_the_deadline(
+    sessions: Sessions, tmp_path: Path, emulator: Emulator, *, fault: bool
+) -> None:
+    export = under_way(sessions, tmp_path, emulator, run_seconds=10**6)
+    if fault:
+        emulator.control.fault("jobs/get", "status", status=500)
+    clock = Clock(export.created_at + timedelta(hours=24, seconds=10))
+    poll(make_kit(sessions, tmp_path, emulator=emulator, now=clock))
+    after = reload(sessions, export)
+    assert (after.state, after.error_code) == (State.FAILED, "export_deadline")
+    assert "EXPORT_DEADLINE_HOURS" in (after.error_message or "")
+
+
+def test_workers_that_poll_at_once_look_at_each_job_once(
+    sessions: Sessions, tmp_path: Path, emulator: Emulator
+) -> None:
+    exports = [under_way(sessions, tmp_path, emulator, run_seconds=5000) for _ in range(10)]
+    kits = [make_kit(sessions, tmp_path, emulator=emulator) for _ in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(poll, kits))
+    assert [reload(sessions, export).polls for export in exports] == [1] * 10
+
+
+def test_what_there_is_no_time_for_is_given_back(
+    sessions: Sessions, tmp_path: Path, emulator: Emulator
+) -> None:
+    exports = [under_way(sessions, tmp_path, emulator, run_seconds=5000) for _ in range(3)]
+    clock = Clock()
+
+    def hurried() -> Any:
+        clock.move(seconds=8)  # each reading of the clock costs
+        return clock.time
+
+    poll(make_kit(sessions, tmp_path, emulator=emulator, now=hurried))
+    after = [reload(sessions, export) for export in exports]
+    assert sum(export.polls for export in after) < 3
+    assert all(export.claim is None for export in after)
+
+
+def test_a_claim_that_is_lost_meanwhile_leaves_the_outcome_to_the_other(
+    sessions: Sessions, tmp_path: Path, emulator: Emulator
+) -> None:
+    export = under_way(sessions, tmp_path, emulator, run_seconds=0)
+    emulator.control.fault("jobs/get", "delay", seconds=1.0)
+    other = uuid4()
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(poll, make_kit(sessions, tmp_path, emulator=emulator))
+        wait_until(lambda: reload(sessions, export).claim)
+        with sessions.begin() as session:
+            session.get_one(Export, export.id).claim = other
+        running.result()
+    after = reload(sessions, export)
+    assert (after.state, after.claim, after.polls) == (State.EXPORTING, other, 0)

@@ -1,0 +1,286 @@
+"""Submit: Uplynk is asked once, and what became of the call is found out, never guessed."""
+
+import socket
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from sqlalchemy import select
+from sqlalchemy.orm import Session, sessionmaker
+
+from emulator.server import Emulator
+from emulator.settings import EmulatorSettings
+from models import Audio, Export, History, State
+from tests.factories import Clock, an_asset, make_export, make_kit
+from worker.steps import Kit, Step, Wake, submit
+
+Sessions = sessionmaker[Session]
+
+
+def reload(sessions: Sessions, export: Export) -> Export:
+    with sessions.begin() as session:
+        return session.get_one(Export, export.id)
+
+
+def path(sessions: Sessions, export: Export) -> list[State]:
+    with sessions.begin() as session:
+        query = select(History.to_state).where(History.export_id == export.id).order_by(History.id)
+        return list(session.scalars(query))
+
+
+@pytest.mark.parametrize("audio", list(Audio))
+def test_a_requested_export_is_asked_for(
+    sessions: Sessions, tmp_path: Path, emulator: Emulator, audio: Audio
+) -> None:
+    export = make_export(sessions, state=State.REQUESTED, audio=audio)
+    report = submit(make_kit(sessions, tmp_path, emulator=emulator))
+    (job,) = emulator.control.jobs(export.asset)
+    after = reload(sessions, export)
+    assert (after.state, after.job_id, after.claim) == (State.EXPORTING, job["id"], None)
+    assert job["args"].get("aaclc") == (1 if audio is Audio.AAC_LC else None)
+    assert Wake(Step.POLL, at=after.due_at) in report.wakes
+    assert path(sessions, export) == [State.SUBMITTING, State.EXPORTING]
+
+
+def test_the_most_urgent_is_asked_for_first_and_the_window_holds(
+    sessions: Sessions, tmp_path: Path, emulator: Emulator
+) -> None:
+    low = make_export(sessions, state=State.REQUESTED, priority=1)
+    high = make_export(sessions, state=State.REQUESTED, priority=5)
+    make_export(sessions, state=State.EXPORTING, job_id="j1")
+    make_export(sessions, state=State.SUBMITTING, due_at=Clock().time + timedelta(hours=1))
+    kit = make_kit(sessions, tmp_path, emulator=emulator, max_exporting=3)
+    submit(kit)
+    assert reload(sessions, high).state is State.EXPORTING
+    assert reload(sessions, low).state is State.REQUESTED
+
+
+def test_workers_that_submit_at_once_ask_once_for_each_and_keep_the_window(
+    sessions: Sessions, tmp_path: Path, emulator: Emulator
+) -> None:
+    exports = [make_export(sessions, state=State.REQUESTED) for _ in range(12)]
+    kits = [make_kit(sessions, tmp_path, emulator=emulator, max_exporting=7) for _ in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(submit, kits))
+    states = [reload(sessions, export).state for export in exports]
+    assert states.count(State.EXPORTING) == 7
+    assert all(len(emulator.control.jobs(export.asset)) <= 1 for export in exports)
+
+
+def test_a_refusal_fails_the_export_with_uplynks_words(
+    sessions: Sessions, tmp_path: Path, emulator: Emulator
+) -> None:
+    export = make_export(sessions, state=State.REQUESTED)
+    emulator.control.fault("jobs/create_export", "error", code=3, msg="Asset is not ready")
+    submit(make_kit(sessions, tmp_path, emulator=emulator))
+    after = reload(sessions, export)
+    assert (after.state, after.error_code) == (State.FAILED, "uplynk_refused")
+    assert "Asset is not ready" in (after.error_message or "")
+    assert (after.due_at, after.claim) == (None, None)
+
+
+def test_an_asset_that_uplynk_does_not_know_fails_the_export(
+    sessions: Sessions, tmp_path: Path, emulator: Emulator
+) -> None:
+    export = make_export(sessions, state=State.REQUESTED)
+    emulator.control.asset(export.asset, missing=True)
+    submit(make_kit(sessions, tmp_path, emulator=emulator))
+    assert reload(sessions, export).error_code == "uplynk_not_found"
+
+
+def test_a_refused_connection_is_no_question_asked(sessions: Sessions, tmp_path: Path) -> None:
+    clock = Clock()
+    export = make_export(sessions, state=State.REQUESTED, due_at=clock.time)
+    kit = make_kit(sessions, tmp_path, now=clock)
+    report = submit(kit)
+    after = reload(sessions, export)
+    assert (after.state, after.attempts) == (State.REQUESTED, 1)
+    assert after.due_at is not None
+    assert after.due_at > clock.time
+    assert Wake(Step.SUBMIT, at=after.due_at) in report.wakes
+
+
+def test_a_wrong_key_fails_nothing(sessions: Sessions, tmp_path: Path, emulator: Emulator) -> None:
+    export = make_export(sessions, state=State.REQUESTED)
+    submit(make_kit(sessions, tmp_path, emulator=emulator, uplynk_api_key="wrong-key"))
+    assert reload(sessions, export).state is State.REQUESTED
+
+
+def test_failing_for_a_day_fails_the_export_in_words(sessions: Sessions, tmp_path: Path) -> None:
+    clock = Clock()
+    export = make_export(sessions, state=State.REQUESTED, due_at=clock.time)
+    kit = make_kit(sessions, tmp_path, now=clock)
+    for _ in range(400):
+        submit(kit)
+        if reload(sessions, export).state is State.FAILED:
+            break
+        clock.move(minutes=10)
+    after = reload(sessions, export)
+    assert (after.state, after.error_code) == (State.FAILED, "uplynk_unreachable")
+    assert "it was tried for 24 hours" in (after.error_message or "")
+
+
+UNKNOWN = [
+    ("reset_after", {}, 1),
+    ("reset_before", {}, 0),
+    ("status", {"status": 502}, 0),
+    ("status", {"status": 503, "retry_after": "3"}, 0),
+    ("html", {}, 0),
+    ("empty", {}, 0),
+    ("error_after", {"code": 1, "status": 500}, 1),
+    ("malformed", {"member": "id"}, 1),
+    ("hang", {"when": "after"}, 1),
+]
+
+
+@pytest.mark.parametrize(("kind", "parameters", "made"), UNKNOWN)
+def test_an_unknown_outcome_is_found_out_and_paid_once(
+    sessions: Sessions,
+    tmp_path: Path,
+    emulator: Emulator,
+    kind: str,
+    parameters: dict[str, object],
+    made: int,
+) -> None:
+    clock = Clock()
+    export = make_export(sessions, state=State.REQUESTED, due_at=clock.time)
+    emulator.control.fault("jobs/create_export", kind, times=1, **parameters)
+    kit = make_kit(sessions, tmp_path, emulator=emulator, now=clock, uplynk_timeout_seconds=0.5)
+    submit(kit)
+    after = reload(sessions, export)
+    assert after.state is State.SUBMITTING
+    assert after.claim is None
+    assert after.due_at is not None
+    assert after.due_at - clock.time >= timedelta(seconds=20)
+    assert len(emulator.control.jobs(export.asset)) == made
+    _until_exporting(kit, clock, sessions, export)
+    (job,) = emulator.control.jobs(export.asset)
+    assert reload(sessions, export).job_id == job["id"]
+    assert reload(sessions, export).attempts == 0
+
+
+def _until_exporting(kit: Kit, clock: Clock, sessions: Sessions, export: Export) -> None:
+    for _ in range(10):
+        clock.move(seconds=30)
+        submit(kit)
+        if reload(sessions, export).state is State.EXPORTING:
+            return
+    raise AssertionError(f"it is {reload(sessions, export).state}")
+
+
+def test_a_job_that_is_not_in_the_list_is_looked_for_twice_before_it_is_asked_for_again(
+    sessions: Sessions, tmp_path: Path, emulator: Emulator
+) -> None:
+    clock = Clock()
+    export = make_export(sessions, state=State.SUBMITTING, due_at=clock.time)
+    kit = make_kit(sessions, tmp_path, emulator=emulator, now=clock)
+    submit(kit)
+    once = reload(sessions, export)
+    assert (once.state, once.looks) == (State.SUBMITTING, 1)
+    assert once.due_at == clock.time + timedelta(seconds=20)
+    clock.move(seconds=19)
+    submit(kit)
+    assert reload(sessions, export).looks == 1
+    clock.move(seconds=2)
+    submit(kit)
+    assert reload(sessions, export).state is State.EXPORTING
+    assert path(sessions, export) == [State.REQUESTED, State.SUBMITTING, State.EXPORTING]
+    assert len(emulator.control.jobs(export.asset)) == 1
+
+
+def test_a_list_that_cannot_be_read_leaves_the_outcome_unknown(
+    sessions: Sessions, tmp_path: Path, emulator: Emulator
+) -> None:
+    clock = Clock()
+    export = make_export(sessions, state=State.SUBMITTING, due_at=clock.time)
+    kit = make_kit(sessions, tmp_path, emulator=emulator, now=clock)
+    emulator.control.fault("jobs/list", "error", code=9, msg="no lists today")
+    for _ in range(5):
+        submit(kit)
+        clock.move(minutes=5)
+    after = reload(sessions, export)
+    assert (after.state, after.looks, after.attempts) == (State.SUBMITTING, 0, 5)
+    assert emulator.control.jobs(export.asset) == []
+
+
+@pytest.mark.parametrize("over", ["refuse", "clamp"])
+@pytest.mark.parametrize("order", ["newest", "oldest"])
+def test_a_job_is_found_whatever_the_lists_maximum_and_order(
+    sessions: Sessions, tmp_path: Path, over: Any, order: Any
+) -> None:
+    settings = EmulatorSettings(list_max_limit=12, list_over_limit=over, list_order=order)
+    with Emulator(settings) as emulator:
+        kit = make_kit(sessions, tmp_path, emulator=emulator)
+        export = make_export(sessions, state=State.SUBMITTING)
+        job = kit.slicer.create_export(export.asset, aaclc=False)
+        for _ in range(30):
+            kit.slicer.create_export(an_asset(), aaclc=False)
+        submit(kit)
+    assert reload(sessions, export).job_id == job.id
+
+
+def test_a_job_of_another_export_is_not_adopted(
+    sessions: Sessions, tmp_path: Path, emulator: Emulator
+) -> None:
+    asset = an_asset()
+    first = make_export(sessions, state=State.REQUESTED, asset=asset)
+    kit = make_kit(sessions, tmp_path, emulator=emulator, submit_settle_seconds=1)
+    submit(kit)
+    with sessions.begin() as session:
+        session.get_one(Export, first.id).advance(State.CANCELLED, now=kit.now(), reason="test")
+    second = make_export(sessions, state=State.SUBMITTING, asset=asset, looks=1)
+    submit(kit)
+    assert reload(sessions, second).job_id != reload(sessions, first).job_id
+    assert len(emulator.control.jobs(asset)) == 2
+
+
+def test_exports_of_one_asset_never_adopt_each_others_codec(
+    sessions: Sessions, tmp_path: Path, emulator: Emulator
+) -> None:
+    asset = an_asset()
+    emulator.control.fault("jobs/create_export", "reset_after", times=2)
+    clock = Clock()
+    he_aac, aac_lc = (
+        make_export(sessions, state=State.REQUESTED, asset=asset, audio=audio, due_at=clock.time)
+        for audio in (Audio.HE_AAC, Audio.AAC_LC)
+    )
+    kit = make_kit(sessions, tmp_path, emulator=emulator, now=clock)
+    submit(kit)
+    clock.move(minutes=1)
+    submit(kit)
+    jobs = {job["args"].get("aaclc"): job["id"] for job in emulator.control.jobs(asset)}
+    assert reload(sessions, he_aac).job_id == jobs[None]
+    assert reload(sessions, aac_lc).job_id == jobs[1]
+    assert len(emulator.control.jobs(asset)) == 2
+
+
+def test_a_job_id_that_is_taken_fails_the_export_instead_of_the_worker(
+    sessions: Sessions, tmp_path: Path, emulator: Emulator
+) -> None:
+    taken = make_export(sessions, state=State.STORED, due_at=None, job_id=uuid4().hex)
+    export = make_export(sessions, state=State.REQUESTED)
+    emulator.control.fault("jobs/create_export", "malformed", member="id", value=taken.job_id)
+    submit(make_kit(sessions, tmp_path, emulator=emulator))
+    after = reload(sessions, export)
+    assert (after.state, after.error_code) == (State.FAILED, "job_taken")
+    assert str(taken.id) in (after.error_message or "")
+
+
+def test_a_claim_that_is_lost_meanwhile_leaves_the_outcome_to_the_other(
+    sessions: Sessions, tmp_path: Path
+) -> None:
+    export = make_export(sessions, state=State.REQUESTED)
+    other = uuid4()
+    with socket.create_server(("127.0.0.1", 0)) as server, ThreadPoolExecutor(1) as pool:
+        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+        running = pool.submit(submit, make_kit(sessions, tmp_path, uplynk_api_url=url))
+        connection, _ = server.accept()
+        with sessions.begin() as session:
+            session.get_one(Export, export.id).claim = other
+        connection.close()
+        running.result()
+    after = reload(sessions, export)
+    assert (after.state, after.claim, after.attempts) == (State.SUBMITTING, other, 0)

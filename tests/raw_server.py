@@ -1,0 +1,112 @@
+"""A server below HTTP: it says what a test wants, byte for byte, and keeps what it heard."""
+
+import socket
+import ssl
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from socketserver import BaseRequestHandler, ThreadingTCPServer
+from threading import Event, Lock, Thread
+from typing import cast
+
+RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER on, of 0 s: closing sends RST (socket(7))
+
+
+@dataclass(frozen=True)
+class Say:
+    """An answer: `head` at once; then silence until the test is over, a reset, or the end.
+
+    A deaf server does not even read what it answers.
+    """
+
+    head: bytes = b""
+    deaf: bool = False
+    hold: bool = False
+    reset: bool = False
+
+
+@dataclass
+class Heard:
+    """Where the server is, and the requests it got, each with its body."""
+
+    port: int
+    requests: list[bytes] = field(default_factory=list)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+
+class _Server(ThreadingTCPServer):
+    allow_reuse_address = True
+    daemon_threads = True
+    heard: Heard
+    answers: list[Say]
+    over: Event
+    turn: Lock
+    tls: ssl.SSLContext | None
+
+
+class _Handler(BaseRequestHandler):
+    def handle(self) -> None:
+        server = cast("_Server", self.server)
+        with suppress(OSError):  # whoever asks may leave at any time
+            self._answer(server)
+
+    def _answer(self, server: _Server) -> None:
+        connection = cast("socket.socket", self.request)
+        if server.tls:
+            connection = server.tls.wrap_socket(connection, server_side=True)
+        with server.turn:
+            answer = server.answers.pop(0) if len(server.answers) > 1 else server.answers[0]
+        if not answer.deaf:
+            server.heard.requests.append(_read(connection))
+        connection.sendall(answer.head)
+        if answer.hold:
+            server.over.wait(30)
+        if answer.reset:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
+        connection.close()
+
+
+def _read(connection: socket.socket) -> bytes:
+    """Read one request: its head, and as much of a body as the head declares."""
+    data = b""
+    while (end := data.find(b"\r\n\r\n")) < 0:
+        if not (piece := connection.recv(65536)):
+            return data
+        data += piece
+    lengths = [
+        int(line.split(b":")[1])
+        for line in data[:end].split(b"\r\n")
+        if line.lower().startswith(b"content-length:")
+    ]
+    whole = end + 4 + sum(lengths)
+    while len(data) < whole:
+        data += connection.recv(65536)
+    return data
+
+
+def http(status: str = "200 OK", body: bytes = b"", **headers: str) -> Say:
+    """Return an HTTP answer; a header's underscores are hyphens. It has no length of its own."""
+    lines = [f"HTTP/1.1 {status}", "Connection: close"]
+    lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+    return Say("\r\n".join([*lines, "", ""]).encode("latin-1") + body)
+
+
+@contextmanager
+def raw_server(*answers: Say, tls: ssl.SSLContext | None = None) -> Iterator[Heard]:
+    """Answer one connection after the other; the last answer is for all that follow."""
+    with _Server(("127.0.0.1", 0), _Handler) as server:
+        server.heard = Heard(server.server_address[1])
+        server.answers, server.over, server.turn = list(answers), Event(), Lock()
+        server.tls = tls
+        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield server.heard
+        finally:
+            server.over.set()
+            server.shutdown()
+            thread.join()

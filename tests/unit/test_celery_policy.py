@@ -1,0 +1,103 @@
+"""Celery's policy, read back from the application as the workers have it."""
+
+from typing import Any
+
+import pytest
+from celery import Celery
+
+from worker.celery import DOWNLOADS, EXPORTS, Rouser, make_app
+from worker.errors import InvalidRequest, SettingsError, Transient
+from worker.settings import Settings
+from worker.steps import Step
+
+
+def test_only_json_goes_in_and_out(app: Celery) -> None:
+    assert app.conf.accept_content == ["json"]
+    assert (app.conf.task_serializer, app.conf.result_serializer) == ("json", "json")
+
+
+def test_wake_ups_are_acknowledged_when_they_begin_and_requests_when_they_are_kept(
+    app: Celery,
+) -> None:
+    assert app.conf.task_acks_late is False
+    assert app.conf.task_reject_on_worker_lost is False
+    late = {step for step in Step if app.tasks[str(step)].acks_late}
+    assert late == {Step.CREATE}, "the one message that is more than a wake-up"
+    assert app.tasks[str(Step.CREATE)].reject_on_worker_lost is True
+    assert app.conf.broker_transport_options["visibility_timeout"] == 30
+
+
+def test_a_worker_takes_no_message_that_it_cannot_begin(app: Celery) -> None:
+    assert app.conf.worker_prefetch_multiplier == 1
+    assert app.conf.worker_disable_prefetch is True
+
+
+def test_the_tasks_are_the_steps(app: Celery) -> None:
+    ours = {name for name in app.tasks if not name.startswith("celery.")}
+    assert ours == {str(step) for step in Step}
+
+
+@pytest.mark.parametrize("step", list(Step))
+def test_each_task_goes_to_its_queue(app: Celery, step: Step) -> None:
+    queue = app.amqp.router.route({}, str(step))["queue"]
+    assert queue.name == (DOWNLOADS if step is Step.DOWNLOAD else EXPORTS)
+
+
+def test_the_queues_are_bound_as_celery_binds_one_that_a_cms_just_names(app: Celery) -> None:
+    plain = Celery(set_as_current=False)
+    for ours in app.conf.task_queues:
+        theirs = plain.amqp.router.route({"queue": ours.name}, "any.task")["queue"]
+        assert ours.routing_key == theirs.routing_key == ours.name
+        assert ours.exchange.type == theirs.exchange.type == "direct"
+
+
+def test_no_result_is_kept_but_flower_hears_of_everything(app: Celery) -> None:
+    assert app.conf.task_ignore_result is True
+    assert app.conf.worker_send_task_events is True
+    assert app.conf.task_send_sent_event is True
+
+
+def test_a_wake_up_that_cannot_be_sent_holds_nobody_up(app: Celery) -> None:
+    assert app.conf.task_publish_retry is False
+    options = app.conf.broker_transport_options
+    assert options["socket_connect_timeout"] <= 5
+    assert options["socket_timeout"] <= 30
+
+
+def test_a_worker_waits_for_its_broker_for_ever(app: Celery) -> None:
+    assert app.conf.broker_connection_retry_on_startup is True
+    assert app.conf.broker_connection_max_retries is None
+
+
+def test_what_is_expected_is_said_without_a_traceback(app: Celery) -> None:
+    for step in Step:
+        assert set(app.tasks[str(step)].throws) == {InvalidRequest, Transient}
+
+
+def test_each_worker_has_a_timer_of_its_own(app: Celery) -> None:
+    assert Rouser in app.steps["worker"]
+
+
+def test_no_beat_is_needed(app: Celery) -> None:
+    assert not app.conf.beat_schedule
+
+
+def test_the_setting_beats_the_variable_that_celery_reads_by_itself(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CELERY_BROKER_URL", "embedded")
+    app = make_app(settings)
+    assert app.conf.broker_read_url == app.conf.broker_write_url == settings.celery_broker_url
+
+
+def test_other_brokers_than_redis_have_no_prefetch_to_switch_off(settings: Settings) -> None:
+    rabbit = settings.model_copy(update={"celery_broker_url": "amqp://localhost//"})
+    assert make_app(rabbit).conf.worker_disable_prefetch is False
+
+
+def test_without_a_broker_the_message_says_what_to_do(
+    settings: Settings, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SettingsError, match="Start `uplynk-export worker`"):
+        make_app(settings.model_copy(update={"celery_broker_url": "embedded"}))

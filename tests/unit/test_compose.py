@@ -1,0 +1,114 @@
+"""The compose file and the Dockerfile agree with the code that they run."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from worker.cli import main
+from worker.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+WORKERS = {name: SERVICES[name] for name in SERVICES if name.startswith("worker-")}
+OURS = [name for name in SERVICES if SERVICES[name].get("build")]
+VARIABLES = {name.upper() for name in Settings.model_fields}
+
+
+def option(command: list[str], name: str) -> str:
+    return command[command.index(name) + 1]
+
+
+def test_there_is_a_service_for_each_part() -> None:
+    assert set(SERVICES) == {
+        "redis",
+        "postgres",
+        "migrate",
+        "worker-exports",
+        "worker-downloads",
+        "flower",
+        "emulator",
+    }
+    assert SERVICES["emulator"]["profiles"] == ["emulator"]
+
+
+def test_the_workers_serve_every_queue_of_the_application(app: Any) -> None:
+    served = {option(worker["command"], "--queues") for worker in WORKERS.values()}
+    assert served == {queue.name for queue in app.conf.task_queues}
+
+
+@pytest.mark.parametrize("name", list(WORKERS))
+def test_a_workers_health_is_asked_of_its_own_node(name: str) -> None:
+    worker = WORKERS[name]
+    assert option(worker["command"], "--app") == "worker"
+    node = option(worker["command"], "--hostname")
+    check = worker["healthcheck"]["test"][1]
+    assert f"--destination {node.replace('%h', '$$HOSTNAME')}" in check
+    assert "inspect ping" in check
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in OURS if SERVICES[name]["command"][0] != "celery"]
+)
+def test_commands_of_ours_exist_with_their_options(name: str) -> None:
+    program, command, *arguments = SERVICES[name]["command"]
+    assert program == "uplynk-export"
+    known = {text for option in main.commands[command].params for text in option.opts}
+    assert {text for text in arguments if text.startswith("--")} <= known
+
+
+@pytest.mark.parametrize("name", [*WORKERS, "migrate", "flower"])
+def test_variables_are_settings(name: str) -> None:
+    given = set(SERVICES[name]["environment"])
+    assert given - {"FLOWER_BASIC_AUTH", "FLOWER_PORT"} <= VARIABLES
+    assert {"DATABASE_URL", "CELERY_BROKER_URL"} <= given
+
+
+def test_the_emulators_variables_are_its_options() -> None:
+    known = {f"EMULATOR_{option.name.upper()}" for option in main.commands["emulator"].params}
+    assert set(SERVICES["emulator"]["environment"]) <= known
+
+
+@pytest.mark.parametrize("name", [name for name in SERVICES if name != "migrate"])
+def test_every_service_that_stays_has_a_health_check(name: str) -> None:
+    assert SERVICES[name]["healthcheck"]["test"]
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_what_is_ours_does_not_run_as_root(name: str) -> None:
+    uid = SERVICES[name]["user"]
+    assert uid == "10001"
+    assert SERVICES[name]["cap_drop"] == ["ALL"]
+    assert f"USER {uid}" in (ROOT / "Dockerfile").read_text()
+
+
+def test_redis_keeps_an_append_only_file() -> None:
+    assert SERVICES["redis"]["command"] == ["redis-server", "--appendonly", "yes"]
+    assert SERVICES["redis"]["volumes"]
+
+
+def test_what_starts_after_what() -> None:
+    assert SERVICES["migrate"]["depends_on"] == {"postgres": {"condition": "service_healthy"}}
+    for worker in WORKERS.values():
+        assert worker["depends_on"] == {
+            "migrate": {"condition": "service_completed_successfully"},
+            "redis": {"condition": "service_healthy"},
+        }
+
+
+def test_there_are_no_secrets_in_the_file() -> None:
+    text = (ROOT / "docker-compose.yml").read_text()
+    secret = r"^ *(\w*(?:PASSWORD|KEY|SECRET|AUTH)\w*): *(\S.*)$"
+    for name, value in re.findall(secret, text, re.MULTILINE):
+        assert value.startswith("${"), name
+    assert re.findall(r"://[^:/\s]+:(?!\$\{)[^@\s]+@", text) == []
+
+
+def test_the_image_holds_every_package_that_is_installed() -> None:
+    dockerfile = (ROOT / "Dockerfile").read_text()
+    for package in ("models", "migrations", "worker", "emulator"):
+        assert f"COPY {package} {package}" in dockerfile
+    assert "--constraint constraints.txt" in dockerfile

@@ -1,0 +1,64 @@
+"""The documents are true: settings, errors, and the files that describe an installation."""
+
+import re
+from pathlib import Path
+
+import pytest
+from pydantic_core import PydanticUndefined
+
+from worker.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+
+
+def settings_table() -> str:
+    """Return the README's table as the settings would have it."""
+    rows = ["| variable | default | what it is |", "|---|---|---|"]
+    for name, field in Settings.model_fields.items():
+        default = field.default
+        if default is PydanticUndefined:
+            shown = "required"
+        else:
+            shown = f"`{','.join(default) if isinstance(default, tuple) else default}`"
+        rows.append(f"| `{name.upper()}` | {shown} | {field.description} |")
+    return "\n".join(rows)
+
+
+def test_the_readme_lists_every_setting() -> None:
+    readme = (ROOT / "README.md").read_text()
+    between = readme.split("test_documents.py -->\n")[1].split("<!-- /settings")[0].strip()
+    assert between == settings_table()
+
+
+def test_the_example_documents_every_setting_with_its_default() -> None:
+    example = (ROOT / ".env.example").read_text()
+    given = dict(re.findall(r"^#? ?([A-Z_]+)=(.*)$", example, re.MULTILINE))
+    for name, field in Settings.model_fields.items():
+        default = "" if field.default is PydanticUndefined else field.default
+        default = ",".join(default) if isinstance(default, tuple) else str(default)
+        assert given.pop(name.upper()) == default, name
+    assert set(given) == {"POSTGRES_PASSWORD", "FLOWER_BASIC_AUTH"}
+
+
+def test_every_error_code_is_documented() -> None:
+    documented = set(
+        re.findall(r"^\| `(\w+)` \|", (ROOT / "docs/errors.md").read_text(), re.MULTILINE)
+    )
+    raised = set()
+    for file in (ROOT / "worker").rglob("*.py"):
+        text = file.read_text()
+        for call in re.finditer(
+            r"(?:Transient|Permanent|OutcomeUnknown|unsure|\.fail|super\(\).__init__)\(\s*\"(\w+)\"",
+            text,
+        ):
+            raised.add(call.group(1))
+        raised |= set(re.findall(r"(?:error_code ?=|NOT_FOUND =|REFUSED =) ?\"(\w+)\"", text))
+    internal = {"races_lost", "list_too_long", "database_unavailable", "file_too_large"}
+    assert raised - internal == documented
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/how-it-works.md"])
+def test_links_lead_somewhere(name: str) -> None:
+    file = ROOT / name
+    for link in re.findall(r"\]\(([^)#:]+)\)", file.read_text()):
+        assert (file.parent / link).exists(), link

@@ -1,0 +1,156 @@
+"""Pace: the waits as tables, and their bounds for any input."""
+
+from datetime import UTC, datetime, timedelta
+from random import Random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from worker import pace
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+LEAST, MOST = timedelta(seconds=5), timedelta(minutes=5)
+
+ages = st.timedeltas(min_value=timedelta(days=-1), max_value=timedelta(days=365))
+seeds = st.integers(0, 2**32)
+
+
+class Fixed(Random):
+    """Chance that always falls the same way."""
+
+    def __init__(self, value: float) -> None:
+        super().__init__(0)
+        self.value = value
+
+    def random(self) -> float:
+        return self.value
+
+
+LATEST, EARLIEST = Fixed(0.0), Fixed(1.0)
+
+
+def look(age: timedelta, random: Random, *, ratio: float = 0.1) -> timedelta:
+    return pace.next_look(age, ratio=ratio, least=LEAST, most=MOST, random=random)
+
+
+@pytest.mark.parametrize(
+    ("age_seconds", "latest_seconds", "earliest_seconds"),
+    [
+        (0, 5, 5),
+        (-60, 5, 5),  # clocks differ
+        (50, 5, 5),
+        (60, 6, 5),
+        (100, 10, 8),
+        (1000, 100, 80),
+        (3000, 300, 240),
+        (3750, 300, 300),
+        (86_400, 300, 300),
+    ],
+)
+def test_a_look_comes_after_a_tenth_of_the_age(
+    age_seconds: int, latest_seconds: int, earliest_seconds: int
+) -> None:
+    age = timedelta(seconds=age_seconds)
+    assert look(age, LATEST) == timedelta(seconds=latest_seconds)
+    assert look(age, EARLIEST) == timedelta(seconds=earliest_seconds)
+
+
+@settings(deadline=None)
+@given(age=ages, seed=seeds, ratio=st.floats(0.001, 1))
+def test_a_look_is_never_late_nor_too_soon(age: timedelta, seed: int, ratio: float) -> None:
+    wait = look(age, Random(seed), ratio=ratio)
+    assert LEAST <= wait <= MOST
+    assert wait <= max(age * ratio, LEAST)
+    assert wait >= min(age * ratio * (1 - pace.JITTER), MOST)
+
+
+@settings(deadline=None)
+@given(seed=seeds, duration=st.timedeltas(timedelta(), timedelta(days=2)))
+def test_a_job_is_seen_done_within_a_tenth_of_its_duration_or_the_least_wait(
+    seed: int, duration: timedelta
+) -> None:
+    random, age = Random(seed), timedelta()
+    while age < duration:
+        age += look(age, random)
+    assert age - duration <= max(duration * 0.1, LEAST)
+
+
+def test_a_day_of_looking_costs_few_calls() -> None:
+    random, age, looks = Random(1), timedelta(), 0
+    while age < timedelta(days=1):
+        age += look(age, random)
+        looks += 1
+    assert looks < 350
+
+
+@pytest.mark.parametrize(
+    ("attempt", "least_seconds", "most_seconds"),
+    [
+        (-5, 1, 2),
+        (0, 1, 2),
+        (1, 1, 2),
+        (2, 2, 4),
+        (3, 4, 8),
+        (8, 128, 256),
+        (9, 150, 300),
+        (1000, 150, 300),
+        (10**9, 150, 300),
+    ],
+)
+def test_a_retry_waits_twice_as_long_each_time_up_to_a_cap(
+    attempt: int, least_seconds: int, most_seconds: int
+) -> None:
+    assert pace.retry_delay(attempt, random=Fixed(0.0)) == timedelta(seconds=least_seconds)
+    assert pace.retry_delay(attempt, random=Fixed(1.0)) == timedelta(seconds=most_seconds)
+
+
+@pytest.mark.parametrize(
+    ("asked", "waited"),
+    [
+        (timedelta(), timedelta()),
+        (timedelta(seconds=-5), timedelta()),
+        (timedelta(seconds=40), timedelta(seconds=40)),
+        (timedelta(minutes=59), timedelta(minutes=59)),
+        (timedelta(days=30), timedelta(hours=1)),
+        (timedelta.max, timedelta(hours=1)),
+        (timedelta.min, timedelta()),
+    ],
+)
+def test_who_asks_us_to_wait_is_waited_for_and_a_little_more(
+    asked: timedelta, waited: timedelta
+) -> None:
+    delay = pace.retry_delay(1, random=Fixed(0.0), retry_after=asked)
+    assert delay == waited + timedelta(seconds=1)
+
+
+@settings(deadline=None)
+@given(attempt=st.integers(), seed=seeds, asked=st.none() | st.timedeltas())
+def test_a_retry_is_never_at_once_and_never_beyond_the_caps(
+    attempt: int, seed: int, asked: timedelta | None
+) -> None:
+    delay = pace.retry_delay(attempt, random=Random(seed), retry_after=asked)
+    cap = pace.RETRY_CAP + (pace.RETRY_AFTER_CAP if asked is not None else timedelta())
+    assert pace.RETRY_FIRST / 2 <= delay <= cap
+    if asked is not None:
+        assert delay > min(asked, pace.RETRY_AFTER_CAP)
+
+
+def test_two_retries_are_not_together() -> None:
+    random = Random(1)
+    assert len({pace.retry_delay(5, random=random) for _ in range(50)}) == 50
+
+
+@pytest.mark.parametrize(
+    ("since", "over"),
+    [
+        (None, False),
+        (NOW, False),
+        (NOW + timedelta(hours=1), False),
+        (NOW - timedelta(minutes=59), False),
+        (NOW - timedelta(hours=1), True),
+        (NOW - timedelta(days=9), True),
+    ],
+)
+def test_what_lasts_its_limit_is_over(since: datetime | None, *, over: bool) -> None:
+    assert pace.is_over(since, limit=timedelta(hours=1), now=NOW) is over

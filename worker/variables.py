@@ -1,0 +1,154 @@
+"""Variables: what may stand in a variable of the environment, kind by kind.
+
+No message of a validator quotes the value: it may hold a password. That of urlsplit does, and
+that of int, so they end here.
+"""
+
+import re
+import string
+from ipaddress import ip_address
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any
+from urllib.parse import SplitResult, urlsplit
+from uuid import UUID
+
+from pydantic import AfterValidator, BeforeValidator, SecretStr
+from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError
+
+EMBEDDED = "embedded"
+STORES = ("file", "s3", "gs", "az", "abfs", "abfss")
+KEY_SAMPLE = {"account": "a" * 32, "asset": "b" * 32, "audio": "he-aac", "export_id": UUID(int=1)}
+
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:", re.IGNORECASE)
+_HOST = re.compile(r"[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*")
+_KEY = re.compile(r"[A-Za-z0-9._=+,@~/-]+")
+
+
+def _stripped(value: Any) -> Any:  # noqa: ANN401  (whatever was given)
+    return value.strip() if isinstance(value, str) else value  # files of secrets end in a newline
+
+
+def _typeable(value: SecretStr) -> SecretStr:
+    key = value.get_secret_value()
+    if not key.isascii() or not key.isprintable():
+        raise ValueError("must be printable ASCII characters")
+    return value
+
+
+def _http_url(value: str) -> str:
+    parts = _split(value)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or " " in value:
+        raise ValueError("must be an http:// or https:// URL")
+    if "@" in parts.netloc or parts.query or parts.fragment:
+        raise ValueError("must hold no user, query or fragment")
+    return value.rstrip("/")
+
+
+def _database_url(value: str) -> str:
+    try:
+        backend = make_url(value).get_backend_name()
+    except (ArgumentError, ValueError):  # the latter quotes what it takes for the port
+        raise ValueError("is no database URL, such as postgresql://host/name") from None
+    if backend not in {"sqlite", "postgresql", "postgres"}:
+        raise ValueError(f"must be SQLite or PostgreSQL, not {backend}")
+    return value
+
+
+def _broker_url(value: str) -> str:
+    # no more is asked: kombu takes lists of URLs too, separated by semicolons
+    scheme = _SCHEME.match(value)
+    if value != EMBEDDED and not (scheme and value[scheme.end() :].startswith("//")):
+        raise ValueError("must be `embedded` or a broker's URL, such as redis://host:6379/0")
+    return value
+
+
+def _storage_url(value: str) -> str:
+    if value and not _SCHEME.match(value):
+        return Path(value).resolve().as_uri()
+    parts = _split(value)
+    if parts.scheme not in STORES:
+        raise ValueError(f"must be a folder or a URL of one of: {', '.join(STORES)}")
+    if parts.password or parts.query or parts.fragment:
+        raise ValueError("must hold no password, query or fragment")
+    is_folder = parts.scheme == "file"
+    if is_folder and (parts.netloc or not value[len("file:") :].startswith("///")):
+        raise ValueError("must have three slashes after file:")
+    if not is_folder and not parts.netloc:
+        raise ValueError("must name a bucket")
+    return value
+
+
+def _storage_key(value: str) -> str:
+    try:
+        fields = {name for _, name, _, _ in string.Formatter().parse(value) if name is not None}
+    except ValueError as error:
+        raise ValueError(f"is no template: {error}") from None
+    if unknown := fields - KEY_SAMPLE.keys():
+        raise ValueError(
+            f"has unknown fields: {', '.join(sorted(unknown)) or '{}'};"
+            f" there are: {', '.join(sorted(KEY_SAMPLE))}"
+        )
+    if "export_id" not in fields:
+        raise ValueError("must hold {export_id}, or one export would overwrite another")
+    try:
+        key = value.format(**KEY_SAMPLE)
+    except (ValueError, TypeError):
+        raise ValueError("has a field with a format that can't be used") from None
+    if str(KEY_SAMPLE["export_id"]) not in key:
+        raise ValueError("must hold all of {export_id}, or one export would overwrite another")
+    path = PurePosixPath(key)
+    if path.is_absolute() or ".." in path.parts or str(path) != key:
+        raise ValueError("must be a plain relative path, without `..`")
+    if not _KEY.fullmatch(key):  # else the file's URL would have to be quoted
+        raise ValueError("may hold ASCII letters, digits and any of . _ = + , @ ~ / -")
+    if path.suffix != ".mp4":
+        raise ValueError("must end in .mp4; captions are stored beside it as .ttml")
+    return value
+
+
+def _folder(value: Any) -> Any:  # noqa: ANN401  (whatever was given)
+    if value == "":
+        raise ValueError("must name a folder")
+    return value
+
+
+def _split_hosts(value: Any) -> Any:  # noqa: ANN401  (whatever was given)
+    if not isinstance(value, str):
+        return value
+    return tuple(host.strip().lower().strip(".") for host in value.split(",") if host.strip())
+
+
+def _hosts(value: tuple[str, ...]) -> tuple[str, ...]:
+    if not value:
+        raise ValueError("must name at least one host")
+    if not all(_HOST.fullmatch(host) or _is_address(host) for host in value):
+        raise ValueError("must be plain host names, without scheme, port or `*`")
+    return value
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _split(url: str) -> SplitResult:
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # only read here, and raises if it is none
+    except ValueError:
+        raise ValueError("is no URL that can be read") from None
+    return parts
+
+
+ApiKey = Annotated[SecretStr, BeforeValidator(_stripped), AfterValidator(_typeable)]
+HttpUrl = Annotated[str, AfterValidator(_http_url)]
+DatabaseUrl = Annotated[str, AfterValidator(_database_url)]
+BrokerUrl = Annotated[str, AfterValidator(_broker_url)]
+StorageUrl = Annotated[str, AfterValidator(_storage_url)]
+StorageKey = Annotated[str, AfterValidator(_storage_key)]
+Folder = Annotated[Path, BeforeValidator(_folder)]
+Hosts = Annotated[tuple[str, ...], BeforeValidator(_split_hosts), AfterValidator(_hosts)]
