@@ -2,7 +2,7 @@
 
 import sqlite3
 import time
-from collections.abc import Sequence  # noqa: TC003
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,15 @@ STATEMENT_SECONDS = 30  # no statement of a step takes one second; a longer one 
 LOCK_SECONDS = 10
 _SWITCH_SECONDS = 0.02
 
-# A server that vanished without a word is given up after 30 + 3 * 10 seconds; Linux would wait for
-# an answer for more than two hours (libpq's manual, "keepalives").
-_KEEPALIVE = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
+# A server that vanished without a word is given up after 30 + 3 * 10 seconds, whether it owes us
+# an answer or the receipt of what we sent; Linux would wait for hours, or for a quarter of one
+# (libpq's manual, "keepalives" and "tcp_user_timeout").
+_KEEPALIVE = {
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 60_000,
+}
 _TIMEOUTS = (
     f"-c statement_timeout={STATEMENT_SECONDS}s -c lock_timeout={LOCK_SECONDS}s"
     f" -c idle_in_transaction_session_timeout={2 * STATEMENT_SECONDS}s"
@@ -75,7 +81,7 @@ def _connect_args(url: URL) -> dict[str, Any]:
         **_KEEPALIVE,
     }
     said = url.query.get("options", ())
-    options: Sequence[str] = (said,) if isinstance(said, str) else said
+    options = (said,) if isinstance(said, str) else said
     return {
         **{name: value for name, value in defaults.items() if name not in url.query},
         "options": " ".join((_TIMEOUTS, *options)),  # of two settings the last one counts
@@ -84,7 +90,8 @@ def _connect_args(url: URL) -> dict[str, Any]:
 
 def _open_sqlite(url: str, database: str | None) -> Engine:
     if database and database != ":memory:":
-        Path(database).parent.mkdir(parents=True, exist_ok=True)
+        with suppress(OSError):  # to connect says it better, and in SQLAlchemy's terms
+            Path(database).parent.mkdir(parents=True, exist_ok=True)
     engine = create_engine(url, connect_args={"timeout": LOCK_SECONDS}, hide_parameters=True)
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_immediate)

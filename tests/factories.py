@@ -86,6 +86,7 @@ def make_kit(
     members.setdefault("uplynk_api_url", emulator.url if emulator else "http://127.0.0.1:1")
     settings = make_settings(tmp_path, **members)
     http = requests.Session()
+    http.headers["Connection"] = "close"  # nobody closes it, so it keeps no connection open
 
     def real_now() -> datetime:
         return datetime.now(UTC)
@@ -97,6 +98,7 @@ def make_kit(
         http=lambda: http,
         now=real_now,  # signatures are checked against the real time
         timeout_seconds=settings.uplynk_timeout_seconds,
+        connect_seconds=settings.uplynk_connect_seconds,
     )
     return Kit(
         settings=settings,

@@ -31,8 +31,8 @@ from worker.errors import InvalidRequest, SettingsError
 from worker.outfit import outfit
 from worker.runs import Wanted, WorkerDied
 from worker.runs import run as run_all
-from worker.settings import EMBEDDED, Settings, load
-from worker.steps.create import read
+from worker.settings import EMBEDDED, ClientSettings, load, load_client
+from worker.steps.wish import read
 
 # A worker that dies is started again; one that can't live is not, for longer and longer.
 RESTART_FIRST_SECONDS = 1.0
@@ -131,7 +131,7 @@ def worker(queues: str, pool: str, concurrency: int, loglevel: str) -> None:
 @main.command()
 def migrate() -> None:
     """Bring the database's tables up to this release."""
-    url = load().database_url
+    url = load_client().database_url
     before = migrations.current(url)
     migrations.upgrade(url)
     click.echo(f"the database was at revision {before or 'none'}, and is at {migrations.head()}")
@@ -154,7 +154,7 @@ def request(
         raise click.BadParameter(f"is no JSON: {error}", param_hint="--metadata") from None
     arguments = {"asset": asset, "aaclc": aaclc, "priority": priority, "metadata": values}
     _checked(arguments)
-    settings = load()
+    settings = load_client()
     request_id = request_id or str(uuid4())
     _send(rendezvous.broker_url(settings), request_id, arguments)
     click.echo(request_id)
@@ -174,7 +174,7 @@ def list_(state: str | None, limit: int, *, as_json: bool) -> None:
         withdrawn = Request.cancelled_at.is_not(None)
         chosen = Request.export.has(Export.state == State(state)) & ~withdrawn
         query = query.where(chosen | own | (withdrawn & (state == State.CANCELLED)))
-    with _session(load()) as session:
+    with _session(load_client()) as session:
         found = session.scalars(query).all()
     if as_json:
         for each in found:
@@ -187,7 +187,7 @@ def list_(state: str | None, limit: int, *, as_json: bool) -> None:
 @click.argument("request_or_export", metavar="ID")
 def show(request_or_export: str) -> None:
     """Tell the story of a request, by its id or its export's."""
-    with _session(load()) as session:
+    with _session(load_client()) as session:
         found = session.get(Request, request_or_export) or _by_export(session, request_or_export)
         if found is None:
             raise click.ClickException(f"there is no request or export {request_or_export}")
@@ -233,7 +233,7 @@ def _checked(arguments: dict[str, Any]) -> None:
         raise click.UsageError(str(error)) from None
 
 
-def _broker(settings: Settings) -> str:
+def _broker(settings: ClientSettings) -> str:
     try:
         with _client(rendezvous.broker_url(settings)) as app:
             connection = app.connection_for_write(connect_timeout=5)
@@ -246,7 +246,7 @@ def _broker(settings: Settings) -> str:
 
 
 @contextmanager
-def _session(settings: Settings) -> Iterator[Session]:
+def _session(settings: ClientSettings) -> Iterator[Session]:
     engine = open_engine(settings.database_url)
     try:
         with open_sessions(engine).begin() as session:
@@ -263,7 +263,7 @@ def _by_export(session: Session, text: str) -> Request | None:
     return session.scalars(select(Request).where(Request.export_id == export_id)).first()
 
 
-def _ended(settings: Settings, request_id: str) -> State:
+def _ended(settings: ClientSettings, request_id: str) -> State:
     """Wait until the request is in a terminal state; each change of state is said on stderr."""
     seen = None
     while seen not in TERMINAL:

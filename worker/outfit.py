@@ -41,6 +41,7 @@ def outfit(settings: Settings) -> Kit:
             http=lambda: sessions.session,
             now=now,
             timeout_seconds=settings.uplynk_timeout_seconds,
+            connect_seconds=settings.uplynk_connect_seconds,
         ),
         http=lambda: sessions.session,
         storage=Storage(settings.storage_url),

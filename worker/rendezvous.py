@@ -3,12 +3,12 @@
 from pathlib import Path
 
 from worker.errors import SettingsError
-from worker.settings import EMBEDDED, Settings
+from worker.settings import EMBEDDED, ClientSettings
 
 ADDRESS_FILE = Path("var/broker.url")
 
 
-def broker_url(settings: Settings) -> str:
+def broker_url(settings: ClientSettings) -> str:
     """Return the broker's URL: the setting, or the address that an embedded broker left here.
 
     Raises:

@@ -3,7 +3,7 @@
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -16,12 +16,13 @@ EMBEDDED = variables.EMBEDDED
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 Hours = Annotated[float, Field(gt=0, le=24 * 365)]
 
+MOST_CONNECT_SECONDS = 10.0
 
-class Settings(BaseSettings):
-    """The worker's settings, each the variable of its name in upper case.
+_Loaded = TypeVar("_Loaded", bound="ClientSettings")
 
-    Each field's description is what the README's table says of it.
-    """
+
+class ClientSettings(BaseSettings):
+    """What it takes to send a request and to read what became of it, without Uplynk's key."""
 
     model_config = SettingsConfigDict(
         env_file=".env",
@@ -30,6 +31,23 @@ class Settings(BaseSettings):
         hide_input_in_errors=True,
         str_strip_whitespace=True,
     )
+
+    database_url: variables.DatabaseUrl = Field(
+        DEFAULT_URL, repr=False, description="SQLite or PostgreSQL, as SQLAlchemy writes it."
+    )
+    celery_broker_url: variables.BrokerUrl = Field(
+        EMBEDDED,
+        repr=False,
+        description="`redis://…`, `amqp://…`, or `embedded`: a broker inside `uplynk-export worker`"
+        " that other processes of this folder find by themselves.",
+    )
+
+
+class Settings(ClientSettings):
+    """The worker's settings, each the variable of its name in upper case.
+
+    Each field's description is what the README's table says of it.
+    """
 
     uplynk_user_id: str = Field(
         pattern=r"^[0-9a-f]{32}$", description="The account's user id: 32 hex digits."
@@ -42,15 +60,6 @@ class Settings(BaseSettings):
     )
     uplynk_timeout_seconds: Seconds = Field(
         30.0, description="How long one call to Uplynk may take to answer."
-    )
-    database_url: variables.DatabaseUrl = Field(
-        DEFAULT_URL, repr=False, description="SQLite or PostgreSQL, as SQLAlchemy writes it."
-    )
-    celery_broker_url: variables.BrokerUrl = Field(
-        EMBEDDED,
-        repr=False,
-        description="`redis://…`, `amqp://…`, or `embedded`: a broker inside `uplynk-export worker`"
-        " that other processes of this folder find by themselves.",
     )
     storage_url: variables.StorageUrl = Field(
         "./var/exports",
@@ -138,6 +147,20 @@ class Settings(BaseSettings):
         """How long a claim holds unless it is renewed."""
         return timedelta(seconds=self.claim_seconds)
 
+    @cached_property
+    def uplynk_connect_seconds(self) -> float:
+        """How long connecting to Uplynk may take."""
+        return min(self.uplynk_timeout_seconds, MOST_CONNECT_SECONDS)
+
+    @cached_property
+    def submit_claim(self) -> timedelta:
+        """How long the claim of a submission holds, which nobody renews while the call is out.
+
+        The call must be over by then, however it ends: who takes over after that may ask again.
+        """
+        call = self.uplynk_connect_seconds + self.uplynk_timeout_seconds
+        return self.claim + timedelta(seconds=call)
+
 
 def load(**given: Any) -> Settings:  # noqa: ANN401  (any field)
     """Return the settings of the environment (and `.env`), with those `given` in their place.
@@ -145,8 +168,17 @@ def load(**given: Any) -> Settings:  # noqa: ANN401  (any field)
     Raises:
         SettingsError: one message that names every wrong variable, and never shows its value.
     """
+    return _loaded(Settings, given)
+
+
+def load_client() -> ClientSettings:
+    """Return those of the environment's settings that a client needs; raises as `load` does."""
+    return _loaded(ClientSettings, {})
+
+
+def _loaded(kind: type[_Loaded], given: dict[str, Any]) -> _Loaded:
     try:
-        return Settings(**given)
+        return kind(**given)
     except ValidationError as error:
         lines = [
             f"  {'.'.join(str(part) for part in wrong['loc']).upper()}: {_said(wrong)}"

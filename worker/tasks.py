@@ -99,7 +99,7 @@ class CreateTask(ExportTask):
 
 @app.task(name=str(Step.CREATE), base=CreateTask, bind=True)
 def create(self: Task, *args: Any, **kwargs: Any) -> Report:  # noqa: ANN401  (whatever was sent)
-    """Set down a CMS's request; the keyword arguments are those of `worker.steps.create.Wish`."""
+    """Set down a CMS's request; the keyword arguments are those of `worker.steps.wish.Wish`."""
     return steps.create(kit(), self.request.id, kwargs, args)
 
 

@@ -56,6 +56,7 @@ class Stage:
             "SWEEP_SECONDS": "1",
             "CLAIM_SECONDS": "4",
             "SUBMIT_SETTLE_SECONDS": "1",
+            "UPLYNK_TIMEOUT_SECONDS": "3",
             "LOG_FORMAT": "json",
             **self.settings,
         }

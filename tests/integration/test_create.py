@@ -12,7 +12,7 @@ from models import Audio, Export, History, Request, State
 from tests.factories import ASSET, make_export, make_kit
 from worker.errors import InvalidRequest
 from worker.steps import Step, Wake, create
-from worker.steps.create import read
+from worker.steps.wish import read
 
 Sessions = sessionmaker[Session]
 
@@ -123,7 +123,12 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"asset": ASSET, "priority": 10**9}, "priority: Input should be less than"),
     ({"asset": ASSET, "metadata": [1]}, "metadata: Input should be a valid dictionary"),
     ({"asset": ASSET, "metadata": {"a": "x" * 70_000}}, "metadata: is 70009 bytes as JSON"),
-    ({"asset": ASSET, "metadata": {"a": "\0"}}, "metadata: holds a NUL character"),
+    ({"asset": ASSET, "metadata": {"a": ["\0"]}}, "text that no database takes: NUL"),
+    ({"asset": ASSET, "metadata": {"\ud800": 1}}, "half a surrogate pair"),
+    ({"asset": ASSET, "metadata": {"a": float("nan")}}, "metadata: Out of range float"),
+    ({"asset": "\ud800"}, "half a surrogate pair"),
+    ({"asset": ASSET, "\0": 1}, "text that no database takes: NUL"),
+    ({"asset": ASSET, "callback": {"task": "a\0", "queue": "b"}}, "text that no database"),
     ({"asset": ASSET, "callback": {"task": "t"}}, "callback.queue: is missing"),
     ({"asset": ASSET, "callback": "cms.done"}, "callback: Input should be"),
     ({"asset": ASSET, "webhook_url": "ftp://x/y"}, "webhook_url: must be an http://"),
@@ -156,7 +161,7 @@ def test_positional_arguments_are_refused(sessions: Sessions, tmp_path: Path) ->
     assert the_request(sessions, "r-1").state is State.FAILED
 
 
-@pytest.mark.parametrize("request_id", ["", "x" * 156, "a\0b"])
+@pytest.mark.parametrize("request_id", ["", "x" * 156, "a\0b", "\ud800"])
 def test_an_id_that_cannot_be_kept_is_refused_without_a_record(
     sessions: Sessions, tmp_path: Path, request_id: str
 ) -> None:

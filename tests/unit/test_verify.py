@@ -214,7 +214,7 @@ def test_a_file_that_was_taken_away_is_transient(tmp_path: Path) -> None:
     with pytest.raises(Transient) as gone:
         verify(tmp_path / "nowhere.part")
     assert str(gone.value) == (
-        "scratch_unwritable: can't read from SCRATCH_DIR: No such file or directory"
+        "scratch_unreadable: can't read from SCRATCH_DIR: No such file or directory"
     )
 
 

@@ -58,7 +58,12 @@ class CloudSlicer:
         """
         # HE-AAC is what leaving `aaclc` out means; there is no value for it
         parameters: dict[str, object] = {"asset": asset, **({"aaclc": 1} if aaclc else {})}
-        return self._job("create_export", parameters, once=True)
+        job = self._job("create_export", parameters, once=True)
+        if job.asset not in {None, asset}:
+            raise OutcomeUnknown(
+                "uplynk_unreadable", "Uplynk answered create_export with a job of another asset"
+            )
+        return job
 
     def get_job(self, job_id: str) -> Job:
         """Return the job as it is now.
@@ -73,7 +78,7 @@ class CloudSlicer:
         """Return recent jobs of the account, of all kinds, in the order that Uplynk gives them.
 
         Fewer than `limit` come back where Uplynk's own maximum is lower. Entries that are no job
-        objects are left out.
+        objects are left out, unless that leaves nothing of a page that held something.
 
         Raises:
             Transient: no answer that can be read.
@@ -86,7 +91,10 @@ class CloudSlicer:
             entries = lists[0] if len(lists) == 1 else None
         if not isinstance(entries, list):
             raise Transient("uplynk_unreadable", "Uplynk answered jobs/list without a list")
-        return [job for job in map(_readable, entries) if job is not None]
+        jobs = [job for job in map(_readable, entries) if job is not None]
+        if entries and not jobs:  # it would look like the end of the list
+            raise Transient("uplynk_unreadable", "Uplynk answered jobs/list with no job among them")
+        return jobs
 
     def cancel_job(self, job_id: str) -> Job:
         """Stop the job within 10 s; what was processed is billed. A completed one is refused.

@@ -51,7 +51,7 @@ def _taken(kit: Kit, session: Session) -> tuple[Export | None, bool]:
     Returns it, if there is one and the window has room, and whether it is to be asked for.
     """
     now = kit.now()
-    until = now + kit.settings.claim
+    until = now + kit.settings.submit_claim
     for export in claims.take(session, State.SUBMITTING, now=now, until=until):
         return export, False
     claims.lock_admission(session)

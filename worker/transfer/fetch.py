@@ -1,7 +1,7 @@
 """Fetch: the bytes behind a URL come to a file, counted and hashed on their way."""
 
 import hashlib
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -14,9 +14,10 @@ from urllib3.exceptions import HTTPError
 from worker.errors import Transient
 from worker.transfer import hosts
 
-CHUNK_BYTES = 64 << 10
+PIECE_BYTES = 256 << 10
 MOST_REDIRECTS = 5
-TIMEOUT_SECONDS = (10.0, 60.0)  # to connect; between two chunks
+MOST_LENGTH_DIGITS = 18  # what a database keeps as a whole number
+TIMEOUT_SECONDS = (10.0, 60.0)  # to connect; between two pieces
 
 # What a server answers for a URL that has run out or a file that isn't there (any more).
 GONE = frozenset({403, 404, 410})
@@ -58,7 +59,7 @@ def fetch(
         url: an http(s) URL on an allowed host; so must be each redirect's.
         path: a file that is made anew; on an error it stays as it is for the caller to remove.
         allowed: the hosts that files may come from.
-        progress: called after each chunk with the bytes so far, and all of them if the server
+        progress: called after each piece with the bytes so far, and all of them if the server
             declared how many; it may raise to stop the fetch.
 
     Raises:
@@ -72,12 +73,12 @@ def fetch(
         size = 0
         try:
             with path.open("wb") as file:
-                for chunk in reply.iter_content(CHUNK_BYTES):
-                    file.write(chunk)
-                    digest.update(chunk)
-                    size += len(chunk)
+                for piece in _pieces(reply):
+                    file.write(piece)
+                    digest.update(piece)
+                    size += len(piece)
                     progress(size, declared)
-        except (requests.RequestException, HTTPError) as error:
+        except HTTPError as error:
             raise Transient(
                 "file_broken_off",
                 f"the download broke off after {size} bytes ({type(error).__name__})",
@@ -98,11 +99,11 @@ def fetch_text(
     with closing(_open(http, url, allowed)) as reply:
         try:
             body = bytearray()
-            for chunk in reply.iter_content(CHUNK_BYTES):
-                body += chunk
+            for piece in _pieces(reply):
+                body += piece
                 if len(body) > most_bytes:
                     raise Transient("file_too_large", f"more than {most_bytes} bytes")
-        except (requests.RequestException, HTTPError) as error:
+        except HTTPError as error:
             raise Transient("file_broken_off", f"broke off ({type(error).__name__})") from None
     return bytes(body)
 
@@ -143,6 +144,15 @@ def _open(http: requests.Session, url: str, allowed: Collection[str]) -> request
     raise Transient("file_unavailable", f"more than {MOST_REDIRECTS} redirects")
 
 
+def _pieces(reply: requests.Response) -> Iterator[bytes]:
+    """Give what comes as soon as it comes, so that on a slow line progress is told all the same.
+
+    requests' own way is to wait until a piece is full.
+    """
+    while piece := reply.raw.read1(PIECE_BYTES, decode_content=True):
+        yield piece
+
+
 def _take_location(
     locations: list[str], reply: requests.Response, *_: object, **__: object
 ) -> None:
@@ -167,4 +177,5 @@ def _declared(reply: requests.Response) -> int | None:
     if encoding != "identity" or "Transfer-Encoding" in reply.headers:
         return None
     length = reply.headers.get("Content-Length", "")
-    return int(length) if length.isascii() and length.isdigit() else None
+    fits = length.isascii() and length.isdigit() and len(length) <= MOST_LENGTH_DIGITS
+    return int(length) if fits else None

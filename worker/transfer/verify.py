@@ -15,8 +15,9 @@ from worker.errors import Transient
 _HEADER_BYTES = 8
 _LARGE_HEADER_BYTES = 16  # a size of 1 says that a 64-bit size follows the type
 _TO_THE_END = 0  # a size of 0 says that the box is the last, however long
-_Stream = TypeVar("_Stream", VideoStream, AudioStream)
 _NEEDED = (b"ftyp", b"moov", b"mdat")
+
+_Stream = TypeVar("_Stream", VideoStream, AudioStream)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +34,8 @@ class Film:
 def verify(path: Path) -> Film:
     """Return what is in the MP4 at `path`, having seen that it is whole.
 
-    Its boxes must fill it to the last byte, and its last second must be there to be read: a
-    truncation that agrees with its Content-Length is still a truncation.
+    Its boxes must fill it to the last byte, its last second must be there to be read, and so must
+    each track's last sample: a truncation that agrees with its Content-Length is still one.
 
     Raises:
         Transient: it is not whole, or no MP4 at all; the message says what is wrong with it.
@@ -48,7 +49,7 @@ def verify(path: Path) -> Film:
         raise _unfit(f"it can't be read as an MP4 ({error.strerror})") from error
     except OSError as error:
         raise Transient(
-            "scratch_unwritable", f"can't read from SCRATCH_DIR: {error.strerror}"
+            "scratch_unreadable", f"can't read from SCRATCH_DIR: {error.strerror}"
         ) from error
 
 

@@ -1,0 +1,124 @@
+"""Wish: what a CMS asks for, read out of a message with distrust."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, field_validator
+
+from models import Audio
+from worker.cloudslicer.job import storable
+from worker.errors import InvalidRequest
+
+LONGEST_ID = 155  # Celery's result tables hold no longer one
+MOST_METADATA_BYTES = 64 << 10
+
+_Name = Annotated[str, Field(min_length=1, max_length=255)]
+
+
+class Callback(BaseModel):
+    """The Celery task that is told how the export ended."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    task: _Name
+    queue: _Name
+
+
+class Wish(BaseModel):
+    """The arguments of `exports.create`, as a CMS sends them."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    asset: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
+    aaclc: bool = False
+    priority: Annotated[int, Field(ge=-1000, le=1000)] = 0
+    metadata: dict[str, JsonValue] = Field(default_factory=dict)
+    callback: Callback | None = None
+    webhook_url: Annotated[str, Field(max_length=2000)] | None = None
+
+    @field_validator("metadata")
+    @classmethod
+    def _is_small(cls, value: dict[str, JsonValue]) -> dict[str, JsonValue]:
+        text = json.dumps(value, allow_nan=False)
+        if len(text) > MOST_METADATA_BYTES:
+            raise ValueError(f"is {len(text)} bytes as JSON; at most {MOST_METADATA_BYTES} go")
+        return value
+
+    @field_validator("webhook_url")
+    @classmethod
+    def _is_url(cls, value: str | None) -> str | None:
+        if value is not None:
+            parts = urlsplit(value)
+            if parts.scheme not in {"http", "https"} or not parts.hostname:
+                raise ValueError("must be an http:// or https:// URL")
+        return value
+
+    @property
+    def audio(self) -> Audio:
+        """The audio codec that is asked for."""
+        return Audio.AAC_LC if self.aaclc else Audio.HE_AAC
+
+
+def read(arguments: Mapping[str, Any], positional: Sequence[Any] = ()) -> Wish:
+    """Return the wish that a task's arguments express.
+
+    Raises:
+        InvalidRequest: they make no sense; the message names each argument that is wrong.
+    """
+    if positional:
+        raise InvalidRequest(
+            f"exports.create takes keyword arguments only, and {len(positional)} came without one"
+        )
+    if any(text != storable(text) for text in _texts(arguments)):
+        raise InvalidRequest(
+            "exports.create was sent text that no database takes: NUL, or half a surrogate pair"
+        )
+    try:
+        return Wish.model_validate(dict(arguments))
+    except ValidationError as error:
+        wrong = [f"{_named(one['loc'])}: {_said(one)}" for one in error.errors(include_url=False)]
+        raise InvalidRequest(
+            "exports.create was sent wrong arguments: " + "; ".join(wrong)
+        ) from None
+
+
+def _named(location: tuple[int | str, ...]) -> str:
+    return ".".join(str(part)[:60] for part in location)
+
+
+def _said(error: Any) -> str:  # noqa: ANN401  (pydantic's ErrorDetails)
+    match error["type"]:
+        case "extra_forbidden":
+            return "is no argument of exports.create"
+        case "missing":
+            return "is missing"
+        case "string_pattern_mismatch":
+            return "must be an asset's id: 32 hex digits in lower case"
+    return str(error["msg"]).removeprefix("Value error, ")
+
+
+def check_id(request_id: str) -> None:
+    """Let a request's id pass if it can be kept.
+
+    Raises:
+        InvalidRequest: it can't.
+    """
+    if not 0 < len(request_id) <= LONGEST_ID or request_id != storable(request_id):
+        raise InvalidRequest(
+            f"the task id must have 1 to {LONGEST_ID} characters, NUL not among them"
+        )
+
+
+def _texts(value: object) -> Iterator[str]:
+    """Give every text in a JSON value, the names of members among them."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for name, member in value.items():
+            yield from _texts(name)
+            yield from _texts(member)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _texts(item)
