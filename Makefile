@@ -18,7 +18,7 @@ demo: $(READY)  ## Export real MP4 files end to end on this machine, against the
 	@$(BIN)/uplynk-export demo
 
 test: $(READY)  ## Run the tests that need nothing but Python
-	$(BIN)/pytest -m "not services" --cov --cov-report=term:skip-covered --cov-fail-under=90
+	$(BIN)/pytest -m "not services" -n 3
 
 check: $(READY)  ## Check format, lint, types and the directions of imports
 	$(BIN)/ruff format --check .

@@ -27,6 +27,8 @@ from worker.embedded import WorkerProcess, command
 MESSAGES = ("exports", "downloads")
 UNACKNOWLEDGED = "unacked"
 
+STOP_SECONDS = 4.0
+
 
 @dataclass
 class Stage:
@@ -153,10 +155,15 @@ class Stage:
 
 @contextmanager
 def cleared(stage: Stage) -> Iterator[Stage]:
-    """Give the stage, and end every worker that was started on it."""
+    """Give the stage, and end every worker that was started on it, gently first."""
     try:
         yield stage
     finally:
-        for worker in stage.workers:
-            if worker.process.poll() is None:
+        running = [worker for worker in stage.workers if worker.process.poll() is None]
+        for worker in running:
+            worker.process.terminate()
+        for worker in running:
+            try:
+                worker.process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
                 stage.kill(worker)

@@ -43,11 +43,11 @@ def test_another_worker_finishes_what_a_killed_one_began(
     assert list((stage.folder / "scratch").glob("*")) == []
 
 
-def test_a_worker_that_starts_wakes_what_is_overdue(stage: Stage, pool: str) -> None:
-    first = stage.start(pool)
+def test_a_worker_that_starts_wakes_what_is_overdue(stage: Stage) -> None:
+    first = stage.start("threads")
     request_id = stage.send(asset=ASSET)
     stage.reaches(request_id, State.EXPORTING)
     stage.kill(first)
     stage.settings["SWEEP_SECONDS"] = "600"  # so that it can only be the start that woke it
-    stage.start(pool)
+    stage.start("threads")
     stage.stored(request_id)

@@ -6,7 +6,6 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import av
-import pytest
 from sqlalchemy import select
 
 from models import Captions, History, Request, State
@@ -90,9 +89,9 @@ def test_bad_requests_end_in_clear_failures_and_the_worker_goes_on(stage: Stage,
     assert "the task id must have 1 to 155 characters" in (stage.folder / "worker.log").read_text()
 
 
-def test_an_export_that_uplynk_fails_ends_with_its_words(stage: Stage, pool: str) -> None:
+def test_an_export_that_uplynk_fails_ends_with_its_words(stage: Stage) -> None:
     stage.emulator.control.asset(ASSET, fail_attempts=3, last_error="no video track")
-    stage.start(pool)
+    stage.start("threads")
     request = stage.ended(stage.send(asset=ASSET))
     assert request.error is not None
     assert request.error[0] == "export_error"
@@ -109,12 +108,14 @@ def test_slow_downloads_never_hold_up_the_short_steps(stage: Stage, pool: str) -
     stage.emulator.control.clear_faults()
 
 
-@pytest.mark.parametrize("queues", [("exports", "downloads")])
-def test_a_worker_for_each_queue_does_as_one_for_both(
-    stage: Stage, pool: str, queues: tuple[str, str]
-) -> None:
-    for queue in queues:
-        stage.start(pool, queues=queue)
+def test_a_worker_for_each_queue_does_as_one_for_both(stage: Stage) -> None:
+    stage.start("prefork", queues="exports")
+    stage.start("threads", queues="downloads")
+    stage.stored(stage.send(asset=ASSET))
+
+
+def test_the_solo_pool_does_the_main_job_too(stage: Stage) -> None:
+    stage.start("solo")
     stage.stored(stage.send(asset=ASSET))
 
 

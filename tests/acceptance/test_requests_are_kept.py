@@ -36,13 +36,11 @@ def locked(database_url: str) -> Iterator[None]:
         yield
 
 
-def test_a_request_waits_for_tables_that_are_not_there_yet(
-    stage: Stage, pool: str, tmp_path: Path
-) -> None:
+def test_a_request_waits_for_tables_that_are_not_there_yet(stage: Stage, tmp_path: Path) -> None:
     stage.database_url = f"sqlite:///{tmp_path}/late.db"
     engine = open_engine(stage.database_url)
     stage.sessions = open_sessions(engine)
-    stage.start(pool)
+    stage.start("prefork")
     request_id = stage.send(asset=ASSET)
     wait_until(lambda: "database unavailable" in log(stage), what="a worker without tables")
     migrations.upgrade(stage.database_url)

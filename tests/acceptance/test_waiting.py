@@ -17,7 +17,7 @@ MOST_MESSAGES = 10
 
 
 def test_a_thousand_waiting_exports_hold_no_message_and_no_worker(
-    stage: Stage, pool: str, tmp_path: Path
+    stage: Stage, tmp_path: Path
 ) -> None:
     kit = make_kit(stage.sessions, tmp_path, emulator=stage.emulator)
 
@@ -34,7 +34,7 @@ def test_a_thousand_waiting_exports_hold_no_message_and_no_worker(
             stage.sessions, state=State.EXPORTING, asset=asset, job_id=job, job_created_at=now
         )
     stage.settings |= {"POLL_MIN_SECONDS": "20", "POLL_MAX_SECONDS": "20"}
-    stage.start(pool)
+    stage.start("prefork")
     seen: list[int] = []
 
     def looked_at_all() -> bool:

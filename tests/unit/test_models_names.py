@@ -31,7 +31,11 @@ TABLES = list(Base.metadata.sorted_tables)
 
 
 def indexes() -> list[Index]:
-    return [index for table in TABLES for index in table.indexes]
+    return [
+        index
+        for table in TABLES
+        for index in sorted(table.indexes, key=lambda index: str(index.name))
+    ]
 
 
 @pytest.mark.parametrize("table", TABLES, ids=str)
