@@ -18,7 +18,7 @@ demo: $(READY)  ## Export real MP4 files end to end on this machine, against the
 	@$(BIN)/uplynk-export demo
 
 test: $(READY)  ## Run the tests that need nothing but Python
-	$(BIN)/pytest -m "not services" -n 3
+	$(BIN)/pytest -m "not services" -n 3 --maxschedchunk 1
 
 check: $(READY)  ## Check format, lint, types and the directions of imports
 	$(BIN)/ruff format --check .
