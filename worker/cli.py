@@ -1,43 +1,34 @@
 """The command line: `uplynk-export`. Exit status 0 only when what was asked for was achieved."""
 
 import json
-import signal
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import click
 from celery import Celery
 from kombu.exceptions import OperationalError
-from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.orm import Session
 
 import migrations
 from emulator.__main__ import main as emulator_command
 from emulator.settings import EmulatorSettings
-from models import Export, Request, State
-from models.database import open_engine, open_sessions
+from models import State
 from models.state import TERMINAL
 from worker import demo as demonstration
 from worker import doctor as doctors
-from worker import embedded, rendezvous, tables
+from worker import embedded, records, rendezvous, tables
 from worker.errors import InvalidRequest, SettingsError
 from worker.outfit import outfit
 from worker.runs import Wanted, WorkerDied
 from worker.runs import run as run_all
 from worker.settings import EMBEDDED, ClientSettings, load, load_client
 from worker.steps.wish import read
-
-# A worker that dies is started again; one that can't live is not, for longer and longer.
-RESTART_FIRST_SECONDS = 1.0
-RESTART_MOST_SECONDS = 30.0
-LIVED_SECONDS = 60.0
+from worker.supervisor import broker_of_this_folder, stopped_by_signals, supervise
 
 EMULATED = EmulatorSettings(run_seconds=5.0)
 
@@ -72,7 +63,7 @@ def main() -> None:
 @click.option("--dir", "folder", type=click.Path(path_type=Path), default=Path("var/demo"))
 def demo(folder: Path) -> None:
     """Show the main job end to end on this machine, against the emulator."""
-    with _stopped_by_signals():
+    with stopped_by_signals():
         if not demonstration.demo(folder, send=_send, console=tables.console()):
             raise click.ClickException("the demo did not come out as it should; see the table")
 
@@ -95,7 +86,7 @@ def run(assets: tuple[str, ...], out: Path, *, aaclc: bool, emulator: bool) -> N
     state = out / ".uplynk-export"
     environment = {"STORAGE_URL": str(out), "STORAGE_KEY": "{asset}-{export_id}.mp4"}
     environment |= {"POLL_MIN_SECONDS": "1", "CLAIM_SECONDS": "8"} if emulator else {}
-    with _stopped_by_signals(), _kept(state, console):
+    with stopped_by_signals(), _kept(state, console):
         emulated = EMULATED if emulator else None
         with embedded.installation(state, environment, emulator=emulated) as installed:
             requests = run_all(installed, wanted, send=_send, console=console)
@@ -122,10 +113,10 @@ def worker(queues: str, pool: str, concurrency: int, loglevel: str) -> None:
     with ExitStack() as stack:
         environment = {}
         if settings.celery_broker_url == EMBEDDED:
-            environment["CELERY_BROKER_URL"] = stack.enter_context(_embedded_broker())
+            environment["CELERY_BROKER_URL"] = stack.enter_context(broker_of_this_folder())
         if settings.database_url.startswith("sqlite"):
             migrations.upgrade(settings.database_url)
-        raise click.exceptions.Exit(_supervised(arguments, environment))
+        raise click.exceptions.Exit(supervise(arguments, environment))
 
 
 @main.command()
@@ -168,32 +159,25 @@ def request(
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 def list_(state: str | None, limit: int, *, as_json: bool) -> None:
     """List requests, the newest first."""
-    query = select(Request).order_by(Request.created_at.desc()).limit(limit)
-    if state is not None:
-        own = Request.export_id.is_(None) & (state == State.FAILED)
-        withdrawn = Request.cancelled_at.is_not(None)
-        chosen = Request.export.has(Export.state == State(state)) & ~withdrawn
-        query = query.where(chosen | own | (withdrawn & (state == State.CANCELLED)))
-    with _session(load_client()) as session:
-        found = session.scalars(query).all()
+    with records.reading(load_client()) as session:
+        wanted = State(state) if state else None
+        requests = records.listed(session, state=wanted, limit=limit)
     if as_json:
-        for each in found:
+        for each in requests:
             click.echo(json.dumps(tables.as_json(each)))
     else:
-        tables.console().print(tables.listing(found))
+        tables.console().print(tables.listing(requests))
 
 
 @main.command()
 @click.argument("request_or_export", metavar="ID")
 def show(request_or_export: str) -> None:
     """Tell the story of a request, by its id or its export's."""
-    with _session(load_client()) as session:
-        found = session.get(Request, request_or_export) or _by_export(session, request_or_export)
-        if found is None:
+    with records.reading(load_client()) as session:
+        request = records.found(session, request_or_export)
+        if request is None:
             raise click.ClickException(f"there is no request or export {request_or_export}")
-        export = found.export
-        history = session.scalars(export.history.select()).all() if export else []
-        for line in tables.story(found, history):
+        for line in tables.story(request, records.history(session, request)):
             click.echo(line)
 
 
@@ -245,30 +229,12 @@ def _broker(settings: ClientSettings) -> str:
         raise ConnectionError(f"can't be reached: {error}") from None
 
 
-@contextmanager
-def _session(settings: ClientSettings) -> Iterator[Session]:
-    engine = open_engine(settings.database_url)
-    try:
-        with open_sessions(engine).begin() as session:
-            yield session
-    finally:
-        engine.dispose()
-
-
-def _by_export(session: Session, text: str) -> Request | None:
-    try:
-        export_id = UUID(text)
-    except ValueError:
-        return None
-    return session.scalars(select(Request).where(Request.export_id == export_id)).first()
-
-
 def _ended(settings: ClientSettings, request_id: str) -> State:
     """Wait until the request is in a terminal state; each change of state is said on stderr."""
     seen = None
     while seen not in TERMINAL:
-        with _session(settings) as session:
-            found = session.get(Request, request_id)
+        with records.reading(settings) as session:
+            found = records.found(session, request_id)
             state = found.state if found else None
             error = found.error if found else None
         if state is not seen and state is not None:
@@ -276,55 +242,6 @@ def _ended(settings: ClientSettings, request_id: str) -> State:
             seen = state
         time.sleep(0.5)
     return State(seen)
-
-
-@contextmanager
-def _embedded_broker() -> Iterator[str]:
-    """Give the broker of this folder: the one that is running already, or a new one."""
-    if rendezvous.ADDRESS_FILE.exists():
-        address = rendezvous.ADDRESS_FILE.read_text().strip()
-        if embedded.answers(address):
-            yield address
-            return
-    with embedded.broker() as address:
-        rendezvous.leave_address(address)
-        try:
-            yield address
-        finally:
-            rendezvous.remove_address()
-
-
-def _supervised(arguments: list[str], environment: dict[str, str]) -> int:
-    """Keep a worker alive until this process is told to stop; returns the worker's last status."""
-    pause = RESTART_FIRST_SECONDS
-    while True:
-        begun = time.monotonic()
-        child = embedded.WorkerProcess(arguments, environment=environment)
-        try:
-            with _stopped_by_signals():
-                status = child.process.wait()
-        except KeyboardInterrupt:
-            return child.stop(seconds=float("inf"))
-        if status == 0 or time.monotonic() - begun < RESTART_FIRST_SECONDS:
-            return status  # it was told to stop, or it can't even start
-        pause = RESTART_FIRST_SECONDS if time.monotonic() - begun > LIVED_SECONDS else pause
-        click.echo(f"the worker ended with status {status}; again in {pause:g} s", err=True)
-        time.sleep(pause)
-        pause = min(pause * 2, RESTART_MOST_SECONDS)
-
-
-@contextmanager
-def _stopped_by_signals() -> Iterator[None]:
-    """Let SIGTERM end what is going on as Ctrl-C does, with all that it started."""
-
-    def stop(_number: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager

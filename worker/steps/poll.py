@@ -101,7 +101,8 @@ def _learn(kit: Kit, export: Export, job: Job, *, now: datetime) -> None:
             export.advance(State.CANCELLED, now=now, reason=export.error_message)
         case _:  # waiting (again), assigned, or a word that nobody has heard of
             export.recovered()
-            export.release(due_at=now + _wait(kit, export, now=now))
+            age = now - (export.job_created_at or export.state_since)
+            export.release(due_at=now + until_next_look(kit, age))
 
 
 def _have_url(export: Export, job: Job, *, now: datetime) -> None:
@@ -113,9 +114,10 @@ def _have_url(export: Export, job: Job, *, now: datetime) -> None:
     export.advance(State.DOWNLOADING, now=now, reason="Uplynk is done")
 
 
-def _wait(kit: Kit, export: Export, *, now: datetime) -> timedelta:
+def until_next_look(kit: Kit, age: timedelta) -> timedelta:
+    """Return how long to wait before a job of this age is looked at again, as the settings say."""
     return pace.next_look(
-        now - (export.job_created_at or export.state_since),
+        age,
         ratio=kit.settings.poll_ratio,
         least=kit.settings.poll_min,
         most=kit.settings.poll_max,

@@ -7,12 +7,12 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from models import Audio, Export, State, claims
-from worker import pace
 from worker.cloudslicer import Job
 from worker.errors import ExportError, OutcomeUnknown, Transient
 from worker.logs import get_logger
 from worker.steps import adoption, failure
 from worker.steps.kit import Kit
+from worker.steps.poll import until_next_look
 from worker.steps.report import Report, Step, Wake
 
 # One message works off this much; then it makes room for other short steps, and is sent again.
@@ -150,13 +150,7 @@ def _have(kit: Kit, export: Export, job: Job, reason: str) -> list[Wake]:
         held.advance(State.EXPORTING, now=now, reason=f"{reason}: job {job.id}")
         held.recovered()
         held.job_id, held.job_state, held.job_created_at = job.id, job.word, now
-        held.due_at = now + pace.next_look(
-            timedelta(),
-            ratio=kit.settings.poll_ratio,
-            least=kit.settings.poll_min,
-            most=kit.settings.poll_max,
-            random=kit.random,
-        )
+        held.due_at = now + until_next_look(kit, timedelta())
         _log.info("export under way", export_id=str(held.id), asset=held.asset)
         return [Wake(Step.POLL, at=held.due_at)]
 

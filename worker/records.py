@@ -1,0 +1,50 @@
+"""Records: what is remembered of requests, for a person who asks."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from models import Export, History, Request, State
+from models.database import open_engine, open_sessions
+from worker.settings import ClientSettings
+
+
+@contextmanager
+def reading(settings: ClientSettings) -> Iterator[Session]:
+    """Give a session on the settings' database, for as long as the context lasts."""
+    engine = open_engine(settings.database_url)
+    try:
+        with open_sessions(engine).begin() as session:
+            yield session
+    finally:
+        engine.dispose()
+
+
+def listed(session: Session, *, state: State | None, limit: int) -> Sequence[Request]:
+    """Return requests, the newest first: all, or those that stand in `state`."""
+    query = select(Request).order_by(Request.created_at.desc()).limit(limit)
+    if state is not None:
+        refused = Request.export_id.is_(None) & (state == State.FAILED)
+        withdrawn = Request.cancelled_at.is_not(None)
+        shared = Request.export.has(Export.state == state) & ~withdrawn
+        query = query.where(shared | refused | (withdrawn & (state == State.CANCELLED)))
+    return session.scalars(query).all()
+
+
+def found(session: Session, name: str) -> Request | None:
+    """Return the request whose id, or whose export's id, is `name`."""
+    if request := session.get(Request, name):
+        return request
+    try:
+        export_id = UUID(name)
+    except ValueError:
+        return None
+    return session.scalars(select(Request).where(Request.export_id == export_id)).first()
+
+
+def history(session: Session, request: Request) -> Sequence[History]:
+    """Return the changes of state of the request's export, the first first."""
+    return session.scalars(request.export.history.select()).all() if request.export else []

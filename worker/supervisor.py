@@ -1,0 +1,116 @@
+"""Supervisor: a worker is kept alive until this process is told to stop."""
+
+import signal
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from types import FrameType
+
+import click
+
+from worker import embedded, rendezvous
+
+# A worker that dies is started again; one that can't live is not, for longer and longer.
+RESTART_FIRST_SECONDS = 1.0
+RESTART_MOST_SECONDS = 30.0
+LIVED_SECONDS = 60.0
+
+LOOK_SECONDS = 0.2
+
+
+@contextmanager
+def broker_of_this_folder() -> Iterator[str]:
+    """Give the broker of this folder: the one that is running already, or a new one."""
+    if rendezvous.ADDRESS_FILE.exists():
+        address = rendezvous.ADDRESS_FILE.read_text().strip()
+        if embedded.answers(address):
+            yield address
+            return
+    with embedded.broker() as address:
+        rendezvous.leave_address(address)
+        try:
+            yield address
+        finally:
+            rendezvous.remove_address()
+
+
+def supervise(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
+    """Keep a worker alive until SIGTERM or SIGINT; returns the worker's last status.
+
+    A second signal ends a worker that takes its time over the steps that it is at.
+    """
+    pause = RESTART_FIRST_SECONDS
+    with _signals() as told:
+        while True:
+            begun = time.monotonic()
+            child = embedded.WorkerProcess(arguments, environment=environment)
+            if _outlives(child, told):
+                return _stopped(child, told)
+            status, lived = child.process.returncode, time.monotonic() - begun
+            if status == 0 or lived < RESTART_FIRST_SECONDS:
+                return int(status)  # somebody told it to stop, or it can't even start
+            pause = RESTART_FIRST_SECONDS if lived > LIVED_SECONDS else pause
+            click.echo(f"the worker ended with status {status}; again in {pause:g} s", err=True)
+            if told.wait(pause):
+                return int(status)
+            pause = min(pause * 2, RESTART_MOST_SECONDS)
+
+
+class _Told:
+    """Counts signals; no lock, which a handler could wait for that its own thread holds."""
+
+    signals = 0
+
+    def count(self, _number: int, _frame: FrameType | None) -> None:
+        self.signals += 1
+
+    def wait(self, seconds: float) -> bool:
+        """Wait for a signal; returns whether one came."""
+        end = time.monotonic() + seconds
+        while not self.signals and time.monotonic() < end:
+            time.sleep(min(LOOK_SECONDS, seconds))
+        return self.signals > 0
+
+
+def _outlives(child: embedded.WorkerProcess, told: _Told) -> bool:
+    """Wait for the child to end or for a signal; returns whether it was the signal."""
+    while child.process.poll() is None:
+        if told.wait(LOOK_SECONDS):
+            return True
+    return told.signals > 0
+
+
+def _stopped(child: embedded.WorkerProcess, told: _Told) -> int:
+    told.signals = 0
+    if child.process.poll() is None:
+        child.process.terminate()
+    if _outlives(child, told):
+        child.process.kill()
+    return child.process.wait()
+
+
+@contextmanager
+def _signals() -> Iterator[_Told]:
+    """Give what counts SIGTERM and SIGINT; nothing is interrupted by them."""
+    told = _Told()
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    before = {number: signal.signal(number, told.count) for number in numbers}
+    try:
+        yield told
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def stopped_by_signals() -> Iterator[None]:
+    """Let SIGTERM end what is going on as Ctrl-C does, with all that it started."""
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
