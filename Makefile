@@ -9,6 +9,8 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && \
 	echo $$python && break; done)
 BIN := .venv/bin
+# Most of a slow test is waiting, so they go side by side; one at a time, as the slow come first.
+PARALLEL := -n 3 --maxschedchunk 1
 READY := .venv/.ready
 
 help:  ## Show this list
@@ -18,7 +20,7 @@ demo: $(READY)  ## Export real MP4 files end to end on this machine, against the
 	@$(BIN)/uplynk-export demo
 
 test: $(READY)  ## Run the tests that need nothing but Python
-	$(BIN)/pytest -m "not services" -n 3 --maxschedchunk 1
+	$(BIN)/pytest -m "not services" $(PARALLEL)
 
 check: $(READY)  ## Check format, lint, types and the directions of imports
 	$(BIN)/ruff format --check .
@@ -31,7 +33,7 @@ fmt: $(READY)  ## Format the code, and mend what the linter can mend
 	$(BIN)/ruff check --fix .
 
 services-test: $(READY)  ## Run the integration and acceptance tests on the real Redis and PostgreSQL
-	$(BIN)/python -m tests.services $(BIN)/pytest tests/integration tests/acceptance
+	$(BIN)/python -m tests.services $(BIN)/pytest $(PARALLEL) tests/integration tests/acceptance
 
 clean:  ## Remove the virtual environment, caches and whatever the demo left
 	rm -rf .venv var build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache \

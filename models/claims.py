@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import ColumnElement, Select, func, select, text, update
+from sqlalchemy import ColumnElement, Select, case, func, select, text, update
 from sqlalchemy.orm import Session
 
 from models.export import Export
@@ -21,7 +21,9 @@ from models.state import UNDER_WAY, State
 _ADMISSION_LOCK = 0x75706C79
 
 
-def _due(session: Session, state: State, now: datetime, *, by_priority: bool) -> Select[UUID]:
+def _due(
+    session: Session, state: State, now: datetime, *, account: str | None, by_priority: bool
+) -> Select[UUID]:
     # a claimed row is not due before its claim runs out, so this one condition says all
     is_due: ColumnElement[bool] = Export.due_at <= now
     order: tuple[ColumnElement[Any], ...] = (Export.due_at.asc(),)
@@ -31,14 +33,22 @@ def _due(session: Session, state: State, now: datetime, *, by_priority: bool) ->
             # SQLite keeps no statistics: it would take ix_exports_due for the few rows that it
             # expects, and sort the whole backlog for each that is taken
             is_due = func.likely(is_due)
-    return select(Export.id).where(Export.state == state, is_due).order_by(*order)
+    rows = select(Export.id).where(Export.state == state, is_due).order_by(*order)
+    return rows if account is None else rows.where(Export.account == account)
 
 
 def due(
-    session: Session, state: State, *, now: datetime, limit: int, by_priority: bool = False
+    session: Session,
+    state: State,
+    *,
+    now: datetime,
+    limit: int,
+    account: str | None = None,
+    by_priority: bool = False,
 ) -> list[UUID]:
     """Return the ids of up to `limit` exports in `state` that are due, first due first."""
-    return list(session.scalars(_due(session, state, now, by_priority=by_priority).limit(limit)))
+    rows = _due(session, state, now, account=account, by_priority=by_priority)
+    return list(session.scalars(rows.limit(limit)))
 
 
 def take(
@@ -48,11 +58,13 @@ def take(
     now: datetime,
     until: datetime,
     limit: int = 1,
+    account: str | None = None,
     by_priority: bool = False,
     only: UUID | None = None,
 ) -> list[Export]:
     """Claim up to `limit` exports in `state` that are due; return them as they are, in any order.
 
+    A row whose last claim ran out instead of being given back has failed once more by that.
     Rows that another transaction is just taking are passed over, not waited for (SKIP LOCKED on
     PostgreSQL; on SQLite only one transaction writes at a time). All share one fresh claim.
 
@@ -62,18 +74,29 @@ def take(
         now: the time by which a row must be due.
         until: when the claim runs out unless it is renewed.
         limit: how many rows at the most.
+        account: those of this account; None for all.
         by_priority: the highest priority first, then the earliest due; else the earliest due.
         only: this export or none.
     """
-    rows = _due(session, state, now, by_priority=by_priority)
+    rows = _due(session, state, now, account=account, by_priority=by_priority)
     if only is not None:
         rows = rows.where(Export.id == only)
+    died = Export.claim.is_not(None)
     # A CTE that locks rows is run once; as a plain subquery the planner may run it again.
     chosen = rows.limit(limit).with_for_update(skip_locked=True).cte("chosen")
     claimed = session.scalars(
         update(Export)
         .where(Export.id.in_(select(chosen.c.id)))
-        .values(claim=uuid4(), claimed_until=until, due_at=until)
+        .values(
+            claim=uuid4(),
+            claimed_until=until,
+            due_at=until,
+            # a claim that was never given back: its taker died, or met what it did not foresee
+            attempts=case((died, Export.attempts + 1), else_=Export.attempts),
+            failing_since=case(
+                (died, func.coalesce(Export.failing_since, now)), else_=Export.failing_since
+            ),
+        )
         .returning(Export)
         .execution_options(synchronize_session=False, populate_existing=True)
     ).all()
@@ -122,9 +145,11 @@ def lock_admission(session: Session) -> None:
         session.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _ADMISSION_LOCK})
 
 
-def count(session: Session, states: Collection[State]) -> int:
-    """Return how many exports are in one of `states`, due or claimed or neither."""
+def count(session: Session, states: Collection[State], *, account: str | None = None) -> int:
+    """Return how many exports (of `account`) are in one of `states`, due or claimed or neither."""
     rows = select(func.count()).where(Export.state.in_(states))
+    if account is not None:
+        rows = rows.where(Export.account == account)
     if UNDER_WAY.issuperset(states):
         # true of them all (see the table's CHECK); said, it lets ix_exports_due count the window
         # without a look at the backlog
@@ -132,11 +157,23 @@ def count(session: Session, states: Collection[State]) -> int:
     return session.scalar(rows) or 0
 
 
-def next_due(session: Session, state: State) -> datetime | None:
+def next_due(session: Session, state: State, *, account: str | None = None) -> datetime | None:
     """Return when the next export in `state` is due (or its claim runs out); None for none."""
-    return session.scalar(
-        select(Export.due_at)
-        .where(Export.state == state, Export.due_at.is_not(None))
-        .order_by(Export.due_at)
-        .limit(1)
-    )
+    rows = select(Export.due_at).where(Export.state == state, Export.due_at.is_not(None))
+    if account is not None:
+        rows = rows.where(Export.account == account)
+    return session.scalar(rows.order_by(Export.due_at).limit(1))
+
+
+def unanswered(session: Session, export_id: UUID) -> Export | None:
+    """Return the export, locked, if Uplynk may have been asked for it and no job is known of it."""
+    return session.scalars(
+        select(Export)
+        .where(
+            Export.id == export_id,
+            Export.state.in_((State.REQUESTED, State.SUBMITTING)),
+            Export.job_id.is_(None),
+        )
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    ).one_or_none()

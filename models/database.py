@@ -46,7 +46,7 @@ def open_engine(url: str, *, pool_size: int = 5) -> Engine:
     Args:
         url: a SQLAlchemy URL of SQLite or PostgreSQL; `postgres://` and `postgresql://` mean
             psycopg 3. What its query says to libpq goes before what is said here.
-        pool_size: connections to PostgreSQL that are kept open; twice as many may be at once.
+        pool_size: connections to PostgreSQL that are kept open; more are opened as they are needed.
     """
     parsed = make_url(url)
     if parsed.drivername in {"postgres", "postgresql"}:
@@ -56,7 +56,7 @@ def open_engine(url: str, *, pool_size: int = 5) -> Engine:
     return create_engine(
         parsed,
         pool_size=pool_size,
-        max_overflow=pool_size,
+        max_overflow=-1,  # as many as there are threads: none waits for a connection
         pool_pre_ping=True,
         hide_parameters=True,  # an error would show what a CMS sent
         # what waited for a lock must see what the holder did; a server may have another default
@@ -89,7 +89,7 @@ def _connect_args(url: URL) -> dict[str, Any]:
 
 
 def _open_sqlite(url: str, database: str | None) -> Engine:
-    if database and database != ":memory:":
+    if database and database != ":memory:" and not database.startswith("file:"):
         with suppress(OSError):  # to connect says it better, and in SQLAlchemy's terms
             Path(database).parent.mkdir(parents=True, exist_ok=True)
     engine = create_engine(url, connect_args={"timeout": LOCK_SECONDS}, hide_parameters=True)

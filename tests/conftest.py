@@ -81,10 +81,13 @@ def broker_url() -> Iterator[str]:
         with embedded.broker() as url:
             yield url
         return
-    with redis.Redis.from_url(REDIS_URL) as client:
-        client.flushall()
-        yield REDIS_URL
-        client.flushall()
+    # each process of a parallel run has a database of its own; kombu keeps them apart
+    number = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
+    url = f"{REDIS_URL.rsplit('/', 1)[0]}/{number}"
+    with redis.Redis.from_url(url) as client:
+        client.flushdb()
+        yield url
+        client.flushdb()
 
 
 @pytest.fixture(scope="session")

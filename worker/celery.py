@@ -8,11 +8,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from celery import Celery, bootsteps
-from celery.signals import setup_logging
+from celery.signals import celeryd_init, setup_logging
 from kombu.entity import Exchange, Queue
 from kombu.exceptions import OperationalError
 
-from worker import logs, rendezvous
+from worker import logs, parent, rendezvous
 from worker.alarm import Alarm
 from worker.errors import SettingsError
 from worker.settings import Settings, load
@@ -66,6 +66,11 @@ def make_app(settings: Settings) -> Celery:
             # only exports.create is ever unacknowledged, and for moments: what a killed worker
             # had in its hands can be given out again soon
             "visibility_timeout": 30,
+            # one set of keys serves a whole Redis database: under the common names we would give
+            # out a CMS's own tasks again, if it is on the same broker
+            "unacked_key": "uplynk-export.unacked",
+            "unacked_index_key": "uplynk-export.unacked_index",
+            "unacked_mutex_key": "uplynk-export.unacked_mutex",
             "unacked_restore_throttle": 1,
         },
         # a wake-up that can't be sent is dropped: the sweep sends it again
@@ -100,8 +105,9 @@ class Rouser(bootsteps.StartStopStep):
     def start(self, worker: Any) -> None:  # noqa: ANN401  (Celery's)
         """Begin to wake steps."""
         queues = worker.app.amqp.queues.consume_from
-        if EXPORTS in queues and DOWNLOADS in queues and worker.concurrency > 1:
-            slots.limit(worker.concurrency - 1)
+        places = worker.max_concurrency or worker.concurrency
+        if EXPORTS in queues and DOWNLOADS in queues and places > 1:
+            slots.limit(places - 1)
         self._timers = [worker.timer.call_repeatedly(TICK_SECONDS, self._ring, (worker.app,))]
         if EXPORTS in queues:
             every = worker.app.conf.sweep_seconds
@@ -127,8 +133,14 @@ def wake(app: Celery, step: Step, **arguments: str) -> None:
     expires = app.conf.sweep_seconds if step is Step.SWEEP else None
     try:
         app.send_task(str(step), kwargs=arguments, expires=expires)
-    except OperationalError:
+    except broker_errors():
         _log.warning("wake-up not sent", task=str(step))
+
+
+def broker_errors() -> tuple[type[BaseException], ...]:
+    """Return what may be raised where the broker is away: kombu's own, and its transport's."""
+    transport = app.connection_for_write().transport
+    return (OperationalError, *transport.connection_errors, *transport.channel_errors)
 
 
 def _settings() -> Settings:
@@ -136,6 +148,11 @@ def _settings() -> Settings:
         return load()
     except SettingsError as error:
         raise SystemExit(f"uplynk-export: {error}") from None
+
+
+@celeryd_init.connect
+def _watch_parent(**_: object) -> None:
+    parent.end_with_parent()
 
 
 @setup_logging.connect

@@ -3,8 +3,7 @@
 import json
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -27,8 +26,9 @@ from worker.outfit import outfit
 from worker.runs import Wanted, WorkerDied
 from worker.runs import run as run_all
 from worker.settings import EMBEDDED, ClientSettings, load, load_client
-from worker.steps.wish import read
+from worker.steps.wish import check_id, read
 from worker.supervisor import broker_of_this_folder, stopped_by_signals, supervise
+from worker.workplace import workplace
 
 EMULATED = EmulatorSettings(run_seconds=5.0)
 
@@ -41,6 +41,8 @@ class Group(click.Group):
         try:
             return super().invoke(ctx)
         except (SettingsError, WorkerDied) as error:
+            raise click.ClickException(str(error)) from None
+        except OSError as error:
             raise click.ClickException(str(error)) from None
         except OperationalError as error:
             raise click.ClickException(
@@ -60,7 +62,14 @@ def main() -> None:
 
 
 @main.command()
-@click.option("--dir", "folder", type=click.Path(path_type=Path), default=Path("var/demo"))
+@click.option(
+    "--dir",
+    "folder",
+    type=click.Path(path_type=Path),
+    default=Path("var/demo"),
+    show_default=True,
+    help="Where the demo works, a new folder or an earlier demo's.",
+)
 def demo(folder: Path) -> None:
     """Show the main job end to end on this machine, against the emulator."""
     with stopped_by_signals():
@@ -83,13 +92,20 @@ def run(assets: tuple[str, ...], out: Path, *, aaclc: bool, emulator: bool) -> N
     wanted = [Wanted(asset, aaclc=aaclc) for asset in dict.fromkeys(assets)]
     for each in wanted:
         _checked({"asset": each.asset, "aaclc": each.aaclc})
-    state = out / ".uplynk-export"
     environment = {"STORAGE_URL": str(out), "STORAGE_KEY": "{asset}-{export_id}.mp4"}
     environment |= {"POLL_MIN_SECONDS": "1", "CLAIM_SECONDS": "8"} if emulator else {}
-    with stopped_by_signals(), _kept(state, console):
-        emulated = EMULATED if emulator else None
-        with embedded.installation(state, environment, emulator=emulated) as installed:
+    emulated = EMULATED if emulator else None
+    try:
+        with (
+            stopped_by_signals(),
+            workplace(out, emulated=emulator) as folder,
+            embedded.installation(folder, environment, emulator=emulated) as installed,
+        ):
             requests = run_all(installed, wanted, send=_send, console=console)
+    except KeyboardInterrupt:
+        if not emulator:
+            click.echo(f"Interrupted. The same command goes on from here ({out}).")
+        sys.exit(130)
     for line in tables.outcomes(requests):
         console.print(line)
     if any(request.state is not State.STORED for request in requests):
@@ -98,7 +114,12 @@ def run(assets: tuple[str, ...], out: Path, *, aaclc: bool, emulator: bool) -> N
 
 @main.command()
 @click.option("--queues", default="exports,downloads", show_default=True)
-@click.option("--pool", default="threads", show_default=True, help="threads, prefork or solo")
+@click.option(
+    "--pool",
+    type=click.Choice(["threads", "prefork", "solo"]),
+    default="threads",
+    show_default=True,
+)
 @click.option("--concurrency", type=click.IntRange(min=1), default=8, show_default=True)
 @click.option("--loglevel", default="INFO", show_default=True)
 def worker(queues: str, pool: str, concurrency: int, loglevel: str) -> None:
@@ -144,9 +165,9 @@ def request(
     except json.JSONDecodeError as error:
         raise click.BadParameter(f"is no JSON: {error}", param_hint="--metadata") from None
     arguments = {"asset": asset, "aaclc": aaclc, "priority": priority, "metadata": values}
-    _checked(arguments)
+    request_id = str(uuid4()) if request_id is None else request_id
+    _checked(arguments, request_id)
     settings = load_client()
-    request_id = request_id or str(uuid4())
     _send(rendezvous.broker_url(settings), request_id, arguments)
     click.echo(request_id)
     if wait and _ended(settings, request_id) is not State.STORED:
@@ -210,8 +231,9 @@ def _client(broker_url: str) -> Celery:
     return app
 
 
-def _checked(arguments: dict[str, Any]) -> None:
+def _checked(arguments: dict[str, Any], request_id: str = "any") -> None:
     try:
+        check_id(request_id)
         read(arguments)
     except InvalidRequest as error:
         raise click.UsageError(str(error)) from None
@@ -242,18 +264,6 @@ def _ended(settings: ClientSettings, request_id: str) -> State:
             seen = state
         time.sleep(0.5)
     return State(seen)
-
-
-@contextmanager
-def _kept(state: Path, console: Any) -> Iterator[None]:  # noqa: ANN401  (rich's console)
-    """Remove the state of a run that ended; keep that of one that was interrupted."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        console.print(f"Interrupted. The same command goes on from here ({state}).")
-        sys.exit(130)
-    else:
-        embedded.remove(state)
 
 
 if __name__ == "__main__":

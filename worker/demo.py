@@ -1,8 +1,11 @@
 """Demo: the main job from end to end on this machine, on real MP4 files, in half a minute."""
 
+import shlex
 import shutil
+import sys
 from pathlib import Path
 
+import click
 from rich.console import Console
 
 from emulator.control import Control
@@ -16,6 +19,8 @@ WITH_CAPTIONS = "0dd5c0de0dd5c0de0dd5c0de0dd5c0de"
 AAC_LC = "a29a0bf647454d70bbb9b13d6896a108"
 BROKEN = "bad0bad0bad0bad0bad0bad0bad0bad0"
 
+MARK = ".uplynk-export-demo"
+
 WANTED = (Wanted(WITH_CAPTIONS), Wanted(AAC_LC, aaclc=True), Wanted(BROKEN))
 EXPECTED = (State.STORED, State.STORED, State.FAILED)
 
@@ -26,11 +31,11 @@ def demo(folder: Path, *, send: Send, console: Console) -> bool:
     Two exports that work, one of them in AAC-LC and one with captions, and one that Uplynk fails.
 
     Args:
-        folder: what is there is removed, and what the demo makes stays for looking at.
+        folder: what an earlier demo left there is removed; what this one makes stays.
         send: sends `exports.create` by name.
         console: where it is shown.
     """
-    shutil.rmtree(folder, ignore_errors=True)
+    _clear(folder)
     emulator = EmulatorSettings(run_seconds=3.0, retry_wait_seconds=0.5, media_seconds=5.0)
     environment = {
         "STORAGE_URL": str(folder / "exports"),
@@ -54,11 +59,23 @@ def demo(folder: Path, *, send: Send, console: Console) -> bool:
     return tuple(request.state for request in requests) == EXPECTED
 
 
+def _clear(folder: Path) -> None:
+    """Remove an earlier demo, and nothing else."""
+    if folder.exists() and any(folder.iterdir()):
+        if not (folder / MARK).exists():
+            raise click.UsageError(f"{folder} is not empty, and holds no demo; name a new folder")
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / MARK).touch()
+
+
 def _tell(folder: Path, requests: list[Request], console: Console) -> None:
-    database = f"DATABASE_URL=sqlite:///{folder}/exports.db"
+    database = shlex.quote(f"DATABASE_URL=sqlite:///{folder}/exports.db")
+    database = database if database.startswith("D") else f"env {database}"
+    command = shlex.quote(sys.argv[0])
     console.print(f"""
 The third was to fail: Uplynk said that it can't export that asset, and the record says why.
 To look at them:
   any player         open the files above: the asset's id is drawn into the picture
-  every step in SQL  {database} .venv/bin/uplynk-export show {requests[0].id}
-  the worker's log   {folder}/worker.log""", soft_wrap=True)  # fmt: skip
+  every step in SQL  {database} {command} show {requests[0].id}
+  the worker's log   {folder}/worker.log""", soft_wrap=True, markup=False)  # fmt: skip

@@ -1,9 +1,7 @@
 """Embedded: all that the worker needs, on this machine only: a broker, a database, the worker."""
 
 import os
-import shutil
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,16 +10,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Thread
 from typing import IO
-from urllib.parse import urlsplit
 
+import redis
 from fakeredis import TcpFakeServer
 
 import migrations
 from emulator.server import Emulator
 from emulator.settings import EmulatorSettings
+from worker import parent
 from worker.settings import Settings, load
 
 STOP_SECONDS = 10.0
+DATABASE = "exports.db"
 
 
 @contextmanager
@@ -46,12 +46,11 @@ def broker() -> Iterator[str]:
 
 
 def answers(url: str) -> bool:
-    """Return whether somebody listens at the host and port of `url`."""
-    parts = urlsplit(url)
+    """Return whether a Redis answers at `url`."""
     try:
-        with socket.create_connection((parts.hostname or "", parts.port or 6379), timeout=2):
-            return True
-    except OSError:
+        with redis.Redis.from_url(url, socket_timeout=2, socket_connect_timeout=2) as client:
+            return bool(client.ping())
+    except (redis.RedisError, ValueError):
         return False
 
 
@@ -71,7 +70,8 @@ def command(*, queues: str, pool: str, concurrency: int, level: str = "INFO") ->
 class WorkerProcess:
     """A worker as a process of its own.
 
-    It is in a session of its own, so that Ctrl-C reaches it by way of `stop` only.
+    It is in a session of its own, so that Ctrl-C reaches it by way of `stop` only; and it ends by
+    itself when this process is gone.
 
     Args:
         arguments: its command line, as `command` makes it.
@@ -88,7 +88,7 @@ class WorkerProcess:
     ) -> None:
         self.process = subprocess.Popen(  # noqa: S603  (our own command line)
             arguments,
-            env={**os.environ, **environment},
+            env={**os.environ, **environment, parent.VARIABLE: str(os.getpid())},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
@@ -101,7 +101,7 @@ class WorkerProcess:
             self.process.send_signal(signal.SIGTERM)
         try:
             return self.process.wait(seconds)
-        except subprocess.TimeoutExpired:
+        except (subprocess.TimeoutExpired, KeyboardInterrupt):  # a second Ctrl-C
             self.process.kill()
             return self.process.wait()
 
@@ -154,7 +154,7 @@ def installation(
     log = folder / "worker.log"
     with ExitStack() as stack:
         variables = {
-            "DATABASE_URL": f"sqlite:///{folder.resolve()}/exports.db",
+            "DATABASE_URL": f"sqlite:///{folder.resolve()}/{DATABASE}",
             "SCRATCH_DIR": str(folder.resolve() / "scratch"),
             "CELERY_BROKER_URL": stack.enter_context(broker()),
             "LOG_FORMAT": "json",
@@ -172,8 +172,3 @@ def installation(
         migrations.upgrade(settings.database_url)
         process = stack.enter_context(worker(variables, log=log))
         yield Installation(settings, process, log)
-
-
-def remove(folder: Path) -> None:
-    """Remove what an installation that has ended left under `folder`."""
-    shutil.rmtree(folder, ignore_errors=True)

@@ -100,7 +100,8 @@ def _lines(console: Console) -> Any:  # noqa: ANN401  (a context of the function
             if seen.get(request.id) is not request.state:
                 seen[request.id] = request.state
                 error = f"  {request.error[1]}" if request.error else ""
-                console.print(f"{request.asset}  {request.audio}  {request.state}{error}")
+                line = f"{request.asset}  {request.audio}  {request.state}{error}"
+                console.print(line, markup=False)
 
     yield look
 

@@ -153,13 +153,14 @@ class Settings(ClientSettings):
         return min(self.uplynk_timeout_seconds, MOST_CONNECT_SECONDS)
 
     @cached_property
-    def submit_claim(self) -> timedelta:
-        """How long the claim of a submission holds, which nobody renews while the call is out.
+    def call(self) -> timedelta:
+        """How long one call to Uplynk takes at the most, as far as that can be said."""
+        return timedelta(seconds=self.uplynk_connect_seconds + self.uplynk_timeout_seconds)
 
-        The call must be over by then, however it ends: who takes over after that may ask again.
-        """
-        call = self.uplynk_connect_seconds + self.uplynk_timeout_seconds
-        return self.claim + timedelta(seconds=call)
+    @cached_property
+    def call_claim(self) -> timedelta:
+        """How long the claim of a step holds that calls Uplynk, and can't renew it meanwhile."""
+        return self.claim + self.call
 
 
 def load(**given: Any) -> Settings:  # noqa: ANN401  (any field)

@@ -36,6 +36,7 @@ class Slots:
         if self._count.value == _NO_LIMIT:
             yield True
             return
+        self._folder.mkdir(exist_ok=True)  # whoever tidies up temporary folders may have taken it
         for number in range(self._count.value):
             with (self._folder / str(number)).open("w") as file:
                 try:

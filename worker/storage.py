@@ -1,6 +1,8 @@
 """Storage: where files end up, by URL; a folder or an object store, through obstore."""
 
+import os
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 from uuid import uuid4
 
 import obstore
@@ -27,9 +29,8 @@ class Storage:
     def publish(self, content: Path | bytes, key: str, *, content_type: str) -> str:
         """Make `content` (a file's path, or bytes) appear under `key`, whole or not at all.
 
-        Returns its URL.
-
-        What was there under that key is replaced.
+        Returns its URL. What was there under that key is replaced. In a folder it outlives a power
+        cut from then on.
 
         Raises:
             Transient: the storage did not take it.
@@ -38,9 +39,22 @@ class Storage:
         attributes = None if self._is_folder else {"Content-Type": content_type}
         try:
             obstore.put(self._store(), key, content, attributes=attributes, chunk_size=PART_BYTES)
+            if self._is_folder:
+                self._settle(key)
         except (BaseError, OSError, ValueError) as error:  # the last: a key that leads elsewhere
             raise _refused("store the file", error) from error
         return f"{self._url}/{key}"
+
+    def _settle(self, key: str) -> None:
+        """Have the file and its name on the disk: obstore leaves both to the system's memory."""
+        root = Path(unquote(urlsplit(self._url).path))
+        path = root / key.lstrip("/")
+        for each in (path, *path.relative_to(root).parents):
+            descriptor = os.open(root / each, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
 
     def probe(self) -> None:
         """Write an object of a few bytes and delete it again.

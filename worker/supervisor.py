@@ -9,23 +9,32 @@ from types import FrameType
 import click
 
 from worker import embedded, rendezvous
+from worker.errors import SettingsError
 
 # A worker that dies is started again; one that can't live is not, for longer and longer.
 RESTART_FIRST_SECONDS = 1.0
 RESTART_MOST_SECONDS = 30.0
 LIVED_SECONDS = 60.0
 
+START_SECONDS = 5.0  # a worker that ends by itself so soon will do so again
+
 LOOK_SECONDS = 0.2
 
 
 @contextmanager
 def broker_of_this_folder() -> Iterator[str]:
-    """Give the broker of this folder: the one that is running already, or a new one."""
+    """Run the broker of this folder, for as long as the context lasts; gives its URL.
+
+    Raises:
+        SettingsError: there is one already, and it would end with whoever runs it.
+    """
     if rendezvous.ADDRESS_FILE.exists():
         address = rendezvous.ADDRESS_FILE.read_text().strip()
         if embedded.answers(address):
-            yield address
-            return
+            raise SettingsError(
+                "Another `uplynk-export worker` runs the embedded broker of this folder. For more"
+                f" workers set CELERY_BROKER_URL: to {address} to join that one, or to a Redis"
+            )
     with embedded.broker() as address:
         rendezvous.leave_address(address)
         try:
@@ -35,7 +44,7 @@ def broker_of_this_folder() -> Iterator[str]:
 
 
 def supervise(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
-    """Keep a worker alive until SIGTERM or SIGINT; returns the worker's last status.
+    """Keep a worker alive until SIGTERM, SIGINT or SIGHUP; returns the worker's last status.
 
     A second signal ends a worker that takes its time over the steps that it is at.
     """
@@ -47,7 +56,7 @@ def supervise(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
             if _outlives(child, told):
                 return _stopped(child, told)
             status, lived = child.process.returncode, time.monotonic() - begun
-            if status == 0 or lived < RESTART_FIRST_SECONDS:
+            if status == 0 or (status > 0 and lived < START_SECONDS):
                 return int(status)  # somebody told it to stop, or it can't even start
             pause = RESTART_FIRST_SECONDS if lived > LIVED_SECONDS else pause
             click.echo(f"the worker ended with status {status}; again in {pause:g} s", err=True)
@@ -91,9 +100,9 @@ def _stopped(child: embedded.WorkerProcess, told: _Told) -> int:
 
 @contextmanager
 def _signals() -> Iterator[_Told]:
-    """Give what counts SIGTERM and SIGINT; nothing is interrupted by them."""
+    """Give what counts the signals to stop; nothing is interrupted by them."""
     told = _Told()
-    numbers = (signal.SIGTERM, signal.SIGINT)
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
     before = {number: signal.signal(number, told.count) for number in numbers}
     try:
         yield told
@@ -104,13 +113,15 @@ def _signals() -> Iterator[_Told]:
 
 @contextmanager
 def stopped_by_signals() -> Iterator[None]:
-    """Let SIGTERM end what is going on as Ctrl-C does, with all that it started."""
+    """Let SIGTERM and SIGHUP end what goes on as Ctrl-C does, with all that it started."""
 
     def stop(_number: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, stop)
+    numbers = (signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, stop) for number in numbers}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -7,6 +7,7 @@ from urllib.parse import unquote, urlsplit
 
 from rich.console import Console
 from rich.filesize import decimal
+from rich.markup import escape
 from rich.table import Table
 
 from models import History, Request, State
@@ -42,7 +43,7 @@ def outcomes(requests: Sequence[Request]) -> Iterable[str]:
     Paths and hashes stand whole on a line of their own, to be copied.
     """
     for request in requests:
-        yield f"{'request':<9} [bold]{request.id}[/bold]"
+        yield f"{'request':<9} [bold]{escape(request.id)}[/bold]"
         yield f"{'state':<9} {state_of(request)}"
         if export := request.export:
             facts = {
@@ -52,9 +53,9 @@ def outcomes(requests: Sequence[Request]) -> Iterable[str]:
                 "duration": export.duration_seconds and f"{export.duration_seconds:.1f} s",
                 "sha256": export.sha256,
             }
-            yield from (f"{name:<9} {value}" for name, value in facts.items() if value)
+            yield from (f"{name:<9} {escape(str(value))}" for name, value in facts.items() if value)
         if request.error:
-            yield f"{'error':<9} {': '.join(request.error)}"
+            yield f"{'error':<9} {escape(': '.join(request.error))}"
         yield ""
 
 
@@ -69,7 +70,11 @@ def listing(requests: Sequence[Request]) -> Table:
     for request in requests:
         error = request.error[0] if request.error else ""
         table.add_row(
-            request.id, request.asset or "", state_of(request), clock(request.created_at), error
+            escape(request.id),
+            escape(request.asset or ""),
+            state_of(request),
+            clock(request.created_at),
+            error,
         )
     return table
 

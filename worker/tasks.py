@@ -9,11 +9,11 @@ from uuid import UUID
 
 from celery import Task
 from celery.exceptions import Reject
-from kombu.exceptions import OperationalError
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as NoConnectionFree
 
 from worker import steps
-from worker.celery import DOWNLOADS, alarm, app, settings, slots, wake
+from worker.celery import DOWNLOADS, alarm, app, broker_errors, settings, slots, wake
 from worker.errors import InvalidRequest, Transient
 from worker.logs import get_logger
 from worker.outfit import now, outfit
@@ -48,8 +48,9 @@ class ExportTask(Task):
         """Take the step; what it wants woken is sent after all is committed."""
         try:
             report: Report = super().__call__(*args, **kwargs)
-        except DBAPIError as error:
-            trouble = Transient("database_unavailable", str(error.orig).strip())
+        except (DBAPIError, NoConnectionFree) as error:
+            said = str(getattr(error, "orig", None) or error).strip()
+            trouble = Transient("database_unavailable", said)
             _log.warning("database unavailable", task=self.name, message=trouble.message)
             raise trouble from None
         for each in dict.fromkeys(report.wakes):
@@ -72,7 +73,7 @@ def waiting(queue: str) -> int:
     try:
         with app.connection_or_acquire() as connection:
             declared = app.amqp.queues[queue].bind(connection.default_channel).queue_declare()
-    except OperationalError:
+    except broker_errors():
         return 0
     return int(declared.message_count)
 
@@ -92,7 +93,12 @@ class CreateTask(ExportTask):
         """Set the request down, or put the message back."""
         try:
             return super().__call__(*args, **kwargs)
-        except Transient as error:
+        except InvalidRequest:
+            raise
+        except Exception as error:  # noqa: BLE001  (the one place for it that style asks for)
+            # whatever it is: acknowledged now, the request would be lost
+            if not isinstance(error, Transient):
+                _log.exception("request not recorded", task_id=self.request.id)
             time.sleep(PUT_BACK_SECONDS)  # the queue goes round no faster while nothing can be done
             raise Reject(str(error), requeue=True) from None
 

@@ -17,6 +17,8 @@ from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
 EMBEDDED = "embedded"
+# The brokers that this is written for: Redis and RabbitMQ, as kombu names them.
+BROKERS = ("redis", "rediss", "redis+socket", "sentinel", "amqp", "amqps", "pyamqp", "sqs")
 STORES = ("file", "s3", "gs", "az", "abfs", "abfss")
 KEY_SAMPLE = {"account": "a" * 32, "asset": "b" * 32, "audio": "he-aac", "export_id": UUID(int=1)}
 
@@ -60,6 +62,8 @@ def _broker_url(value: str) -> str:
     scheme = _SCHEME.match(value)
     if value != EMBEDDED and not (scheme and value[scheme.end() :].startswith("//")):
         raise ValueError("must be `embedded` or a broker's URL, such as redis://host:6379/0")
+    if scheme and scheme.group().rstrip(":").lower() not in BROKERS:
+        raise ValueError(f"must be a broker of one of: {', '.join(BROKERS)}")
     return value
 
 

@@ -25,7 +25,7 @@ from worker.embedded import WorkerProcess, command
 
 # What a queue of Celery's is on Redis: a list of its name, and a hash of what is not acknowledged.
 MESSAGES = ("exports", "downloads")
-UNACKNOWLEDGED = "unacked"
+UNACKNOWLEDGED = "uplynk-export.unacked"
 
 STOP_SECONDS = 4.0
 

@@ -43,7 +43,7 @@ def test_a_flushed_broker_loses_nothing(stage: Stage, pool: str, broker_url: str
     worker = stage.start(pool)
     stage.reaches(request_id, State.EXPORTING)
     with redis.Redis.from_url(broker_url) as client:
-        client.flushall()
+        client.flushdb()
     stage.stored(request_id)
     wait_until(lambda: stage.messages() == 0, what="an empty broker")
     assert worker.process.poll() is None

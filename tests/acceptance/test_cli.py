@@ -120,6 +120,21 @@ def test_request_list_and_show_tell_the_story(stage: Stage) -> None:
                 assert word in told.stdout
 
 
+def test_what_looks_like_markup_is_shown_as_it_is(stage: Stage) -> None:
+    stage.start("threads")
+    request_id = stage.send(asset="[/x]")
+    stage.ended(request_id)
+    listed = stage.cli("list")
+    assert listed.returncode == 0, listed.stderr
+    assert "[/x]" in listed.stdout
+
+
+def test_an_id_that_cannot_be_kept_is_a_usage_error(stage: Stage) -> None:
+    refused = stage.cli("request", ASSET, "--id", "x" * 200)
+    assert refused.returncode == 2
+    assert "1 to 155 characters" in refused.stderr
+
+
 def test_show_of_nothing_is_an_error(stage: Stage) -> None:
     told = stage.cli("show", "nothing")
     assert told.returncode == 1
@@ -185,6 +200,63 @@ def test_the_embedded_broker_is_found_by_other_processes_of_the_folder(stage: St
         assert asking.wait(30) == 1
         assert asking.stdout is not None
         assert "No embedded broker is running in this folder" in asking.stdout.read()
+
+
+def test_a_second_embedded_broker_in_a_folder_is_refused(stage: Stage) -> None:
+    folder = stage.folder / "here"
+    folder.mkdir()
+    with running(stage, "worker", folder=folder):
+        wait_until((folder / "var" / "broker.url").exists, what="a broker")
+        with running(stage, "worker", folder=folder) as second:
+            assert second.wait(30) == 1
+            assert second.stdout is not None
+            assert "set CELERY_BROKER_URL: to redis://" in second.stdout.read()
+
+
+def test_a_worker_ends_with_whoever_kept_it(stage: Stage) -> None:
+    folder = stage.folder / "here"
+    folder.mkdir()
+    with running(stage, "worker", folder=folder) as keeper:
+        child = wait_until(lambda: _child_of(keeper.pid), what="a worker")
+        wait_until(lambda: "ready" in _log_of(keeper), what="a worker that is up")
+        keeper.kill()
+        wait_until(lambda: not Path(f"/proc/{child}").exists(), what="the worker's end")
+
+
+def _log_of(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    return process.stdout.readline()
+
+
+def test_a_demo_removes_nothing_but_an_earlier_demo(stage: Stage) -> None:
+    precious = stage.folder / "precious"
+    precious.mkdir()
+    (precious / "master.mov").write_text("film")
+    refused = stage.cli("demo", "--dir", str(precious))
+    assert refused.returncode == 2
+    assert "is not empty, and holds no demo" in refused.stderr
+    assert (precious / "master.mov").exists()
+
+
+def test_two_runs_do_not_share_a_folder_and_none_forgets_what_another_paid_for(
+    stage: Stage,
+) -> None:
+    out = stage.folder / "out"
+    first, second = an_asset(), an_asset()
+    stage.emulator.control.asset(first, run_seconds=8)
+    command = [sys.executable, "-m", "worker.cli", "run", first, "--out", str(out)]
+    environment = {**os.environ, **stage.environment, "POLL_MIN_SECONDS": "0.5"}
+    running = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
+    wait_until(lambda: stage.emulator.control.jobs(first), what="a job")
+    refused = stage.cli("run", second, "--out", str(out))
+    assert refused.returncode == 1
+    assert "another run is at work" in refused.stderr
+    running.send_signal(signal.SIGINT)
+    running.wait(30)
+    assert stage.cli("run", second, "--out", str(out)).returncode == 0
+    assert stage.cli("run", first, "--out", str(out)).returncode == 0
+    assert len(stage.emulator.control.jobs(first)) == 1
+    assert {path.suffix for path in out.iterdir()} <= {".mp4", ".ttml"}
 
 
 def test_a_worker_that_dies_is_started_again(stage: Stage) -> None:

@@ -178,3 +178,13 @@ def test_a_refused_request_stays_refused(sessions: Sessions, tmp_path: Path) -> 
     report = create(kit, "r-1", {"asset": ASSET})
     assert report.facts == {"request_id": "r-1", "state": "failed"}
     assert count(sessions, Export) == 0
+
+
+def test_an_id_that_stands_for_another_wish_is_refused_and_stays_what_it_was(
+    sessions: Sessions, tmp_path: Path
+) -> None:
+    kit = make_kit(sessions, tmp_path)
+    create(kit, "r-1", {"asset": ASSET})
+    with pytest.raises(InvalidRequest, match=f"is one for asset {ASSET} in he-aac already"):
+        create(kit, "r-1", {"asset": "f" * 32})
+    assert the_request(sessions, "r-1").asset == ASSET

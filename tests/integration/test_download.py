@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -13,7 +14,7 @@ import pytest
 from sqlalchemy.orm import Session, sessionmaker
 
 from emulator.server import Emulator
-from models import Captions, Export, State
+from models import Captions, Export, State, claims
 from tests.factories import Clock, make_export, make_kit
 from tests.waiting import wait_until
 from worker.steps import Kit, Step, Wake, download, poll, submit
@@ -186,15 +187,15 @@ def test_a_url_that_stays_gone_fails_the_export_in_words(
     assert "it was tried for 24 hours" in (after.error_message or "")
 
 
-def test_a_host_that_is_not_listed_is_refused_in_words(
+def test_a_host_that_is_not_listed_is_not_asked_and_the_export_waits_for_the_setting(
     sessions: Sessions, tmp_path: Path, emulator: Emulator
 ) -> None:
     export = finished(sessions, tmp_path, emulator)
     kit = make_kit(sessions, tmp_path, emulator=emulator, download_hosts="uplynk.com")
     download(kit, export.id)
     after = reload(sessions, export)
-    assert (after.state, after.error_code) == (State.FAILED, "file_url_refused")
-    assert "DOWNLOAD_HOSTS" in (after.error_message or "")
+    assert (after.state, after.attempts) == (State.DOWNLOADING, 1), "it is paid for"
+    assert emulator.control.calls()["calls"].get("media", 0) == 0
 
 
 def unwritable(tmp_path: Path) -> str:
@@ -305,3 +306,35 @@ def test_what_a_killed_download_left_is_removed_by_the_next(
     (tmp_path / "scratch" / f"{export.id}-{uuid4()}.part").write_bytes(b"half")
     download(make_kit(sessions, tmp_path, emulator=emulator), export.id)
     assert scratch_files(tmp_path) == []
+
+
+def test_a_download_that_kills_its_worker_each_time_ends_in_words(
+    sessions: Sessions, tmp_path: Path, emulator: Emulator
+) -> None:
+    export = finished(sessions, tmp_path, emulator)
+    clock = Clock()
+    kit = make_kit(sessions, tmp_path, emulator=emulator, now=clock)
+    for _ in range(30):  # a worker takes it, and is never heard of again
+        with sessions.begin() as session:
+            claims.take(
+                session, State.DOWNLOADING, now=clock.time, until=clock.time + timedelta(hours=2)
+            )
+        clock.move(hours=2)
+    report = download(kit, export.id)
+    after = reload(sessions, export)
+    assert report.facts["error"] == "step_died"
+    assert (after.state, after.error_code) == (State.FAILED, "step_died")
+
+
+def test_two_failures_a_weekend_apart_are_no_day_of_failing(
+    sessions: Sessions, tmp_path: Path, emulator: Emulator
+) -> None:
+    export = finished(sessions, tmp_path, emulator)
+    emulator.control.fault("media", "status", status=503, times=2)
+    clock = Clock()
+    kit = make_kit(sessions, tmp_path, emulator=emulator, now=clock)
+    download(kit, export.id)
+    clock.move(hours=40)
+    download(kit, export.id)
+    after = reload(sessions, export)
+    assert (after.state, after.attempts) == (State.DOWNLOADING, 2)

@@ -15,9 +15,13 @@ from emulator.server import Emulator
 from emulator.settings import EmulatorSettings
 from models import Audio, Export, History, State
 from tests.factories import Clock, an_asset, make_export, make_kit
-from worker.steps import Kit, Step, Wake, submit
+from tests.waiting import wait_until
+from worker.steps import Kit, Step, Wake, submit, sweep
 
 Sessions = sessionmaker[Session]
+
+# The reading of the clock by which a submission makes sure that its claim still holds.
+PAUSED_AT = 5
 
 
 def reload(sessions: Sessions, export: Export) -> Export:
@@ -284,3 +288,88 @@ def test_a_claim_that_is_lost_meanwhile_leaves_the_outcome_to_the_other(
         running.result()
     after = reload(sessions, export)
     assert (after.state, after.claim, after.attempts) == (State.SUBMITTING, other, 0)
+
+
+def test_an_answer_that_comes_after_the_claim_is_lost_is_kept_all_the_same(
+    sessions: Sessions, tmp_path: Path, emulator: Emulator
+) -> None:
+    export = make_export(sessions, state=State.REQUESTED)
+    emulator.control.fault("jobs/create_export", "delay", seconds=1.0, when="after")
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(submit, make_kit(sessions, tmp_path, emulator=emulator))
+        wait_until(lambda: emulator.control.jobs(export.asset), what="a job")
+        with sessions.begin() as session:
+            session.get_one(Export, export.id).claim = uuid4()
+        running.result()
+    after = reload(sessions, export)
+    (job,) = emulator.control.jobs(export.asset)
+    assert (after.state, after.job_id, after.claim) == (State.EXPORTING, job["id"], None)
+
+
+def test_a_worker_that_stood_still_past_its_claim_asks_nobody(
+    sessions: Sessions, tmp_path: Path, emulator: Emulator
+) -> None:
+    export = make_export(sessions, state=State.REQUESTED)
+    clock = Clock()
+    reads = 0
+
+    def paused() -> Any:
+        nonlocal reads
+        reads += 1
+        if reads == PAUSED_AT:  # after the intent was committed
+            clock.move(minutes=10)
+        return clock.time
+
+    submit(make_kit(sessions, tmp_path, emulator=emulator, now=paused))
+    assert emulator.control.jobs(export.asset) == []
+    assert reload(sessions, export).state is State.SUBMITTING
+
+
+def test_exports_of_another_account_are_not_ours_to_ask_for(
+    sessions: Sessions, tmp_path: Path, emulator: Emulator
+) -> None:
+    export = make_export(sessions, state=State.REQUESTED, account="f" * 32)
+    kit = make_kit(sessions, tmp_path, emulator=emulator)
+    submit(kit)
+    assert reload(sessions, export).state is State.REQUESTED
+    assert sweep(kit).wakes == ()
+
+
+def test_a_job_on_the_first_page_is_found_however_long_the_list(
+    sessions: Sessions, tmp_path: Path
+) -> None:
+    with Emulator(EmulatorSettings(list_max_limit=10)) as emulator:
+        kit = make_kit(sessions, tmp_path, emulator=emulator)
+        for _ in range(60):
+            kit.slicer.create_export(an_asset(), aaclc=False)
+        export = make_export(sessions, state=State.SUBMITTING)
+        job = kit.slicer.create_export(export.asset, aaclc=False)
+        submit(kit)
+        assert reload(sessions, export).job_id == job.id
+        assert emulator.control.calls()["calls"]["jobs/list"] <= 5
+
+
+def test_a_job_that_may_be_the_other_codecs_is_left_while_that_is_asked_for(
+    sessions: Sessions, tmp_path: Path
+) -> None:
+    asset = an_asset()
+    with Emulator(EmulatorSettings(echo_aaclc=False)) as emulator:
+        kit = make_kit(sessions, tmp_path, emulator=emulator)
+        job = kit.slicer.create_export(asset, aaclc=True)
+        rival = make_export(
+            sessions,
+            state=State.SUBMITTING,
+            asset=asset,
+            audio=Audio.AAC_LC,
+            claim=uuid4(),
+            due_at=kit.now() + timedelta(hours=1),
+        )
+        export = make_export(sessions, state=State.SUBMITTING, asset=asset)
+        submit(kit)
+        assert reload(sessions, export).state is State.SUBMITTING
+        with sessions.begin() as session:
+            known = session.get_one(Export, rival.id)
+            known.job_id, known.claim = job.id, None
+            session.get_one(Export, export.id).due_at = kit.now()
+        submit(kit)
+    assert reload(sessions, export).looks == 1, "that job has an export now"

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from requests.adapters import HTTPAdapter
 
-from worker.errors import Permanent
+from worker.errors import Permanent, Transient
 from worker.transfer import hosts
 
 ALLOWED = ("uplynk.com", "127.0.0.1", "::1")
@@ -51,9 +51,9 @@ def test_a_listed_host_and_what_is_below_it_pass(url: str) -> None:
     ],
 )
 def test_any_other_host_is_refused_by_its_name(url: str, host: str) -> None:
-    with pytest.raises(Permanent) as refused:
+    with pytest.raises(Transient) as refused:
         hosts.check(url, ALLOWED)
-    assert refused.value.code == "file_url_refused"
+    assert refused.value.code == "file_host_unlisted"
     assert refused.value.message == f"the file is on {host}, which DOWNLOAD_HOSTS does not list"
 
 
@@ -106,7 +106,7 @@ def test_a_url_with_a_user_is_refused(user: str) -> None:
 
 
 def test_nothing_passes_an_empty_list() -> None:
-    with pytest.raises(Permanent):
+    with pytest.raises(Transient, match="does not list"):
         hosts.check("http://uplynk.com/", ())
 
 
@@ -114,7 +114,7 @@ def test_nothing_passes_an_empty_list() -> None:
 @given(pieces=st.lists(PIECES, max_size=8))
 def test_what_passes_is_where_requests_goes(pieces: list[str]) -> None:
     url = "http://" + "".join(pieces)
-    with suppress(Permanent, requests.RequestException):
+    with suppress(Permanent, Transient, requests.RequestException):
         hosts.check(url, ("uplynk.com",))
         request = requests.Request("GET", url).prepare()
         goal, _ = HTTPAdapter().build_connection_pool_key_attributes(request, verify=True)

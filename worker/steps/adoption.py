@@ -6,65 +6,109 @@ from datetime import timedelta
 
 from sqlalchemy import select
 
-from models import Audio, Export
+from models import Audio, Export, State
 from worker.cloudslicer import Job
 from worker.errors import Permanent, Transient
+from worker.steps.heartbeat import Heartbeat
 from worker.steps.kit import Kit
 
 # How many jobs are asked for at once. Uplynk has a maximum that it doesn't publish: where a page is
 # refused, a smaller one is tried.
 PAGES = (100, 50, 25, 10)
-MOST_PAGES = 100
+MOST_PAGES = 2000
+# A list that shows nothing new on so many pages in a row is not one that can be walked.
+MOST_STALE_PAGES = 3
 
 # Clocks differ: a job that ended this long before we asked was surely not made for us.
 CLOCK_MARGIN = timedelta(minutes=15)
 
 
-def find(kit: Kit, export: Export) -> Job | None:
+def find(kit: Kit, export: Export, heartbeat: Heartbeat) -> Job | None:
     """Return the job in Uplynk's list that can only be this export's, or None if there is none.
 
-    That is an export job of its asset, not of another audio codec as far as `args` tells, not
-    ended before we ever asked, and no other export's.
+    That is an export job of its asset, not of another audio codec, not ended before we ever asked,
+    and no other export's. Where `args` shows the codec of no job at all, a job without it may be of
+    either codec: it is this export's unless the other codec is just being asked for.
 
     Raises:
-        Transient: the list can't be read to its end, so absence is not known.
+        Transient: the list can't be read to its end, or a job can't be told from another export's,
+            so that neither presence nor absence is known.
         Permanent: Uplynk refused to list.
+        ClaimLost: somebody else took over.
     """
-    seen = list(_jobs(kit))
-    # where `args` tells the codec of any job, its absence means HE-AAC; else it means nothing
-    telling = any(job.aaclc is not None for job in seen)
-    fitting = [job for job in seen if _fits(job, export, telling=telling)]
+    has_rival = _has_rival(kit, export)
+    telling = False  # whether `args` shows any job's codec; then its absence means HE-AAC
+    doubtful: list[Job] = []
+    for page in _pages(kit):
+        heartbeat.check()
+        telling = telling or any(job.aaclc is not None for job in page)
+        for job in _unowned(kit, [job for job in page if _is_of(job, export)]):
+            if job.aaclc is None and has_rival and not telling:
+                doubtful.append(job)
+            elif _is_wanted(job, export, telling=telling):
+                return job
+    if not telling and doubtful:
+        raise Transient(
+            "outcome_unknown", "a job of this asset may be this export's, or one of another codec"
+        )
+    return next((job for job in doubtful if _is_wanted(job, export, telling=telling)), None)
+
+
+def _has_rival(kit: Kit, export: Export) -> bool:
+    """Return whether the same asset is just being asked for in the other codec.
+
+    Its job may be in the list before the answer is here. Where nobody is at it, its job can't be
+    told from ours by waiting either.
+    """
+    query = select(Export.id).where(
+        Export.account == export.account,
+        Export.asset == export.asset,
+        Export.audio != export.audio,
+        Export.state == State.SUBMITTING,
+        Export.claim.is_not(None),
+    )
     with kit.sessions.begin() as session:
-        ids = [job.id for job in fitting]
-        owned = set(session.scalars(select(Export.job_id).where(Export.job_id.in_(ids))))
-    return next((job for job in fitting if job.id not in owned), None)
+        return session.scalars(query).first() is not None
 
 
-def _fits(job: Job, export: Export, *, telling: bool) -> bool:
-    if not job.is_export or job.asset != export.asset:
-        return False
-    wanted = export.audio is Audio.AAC_LC
-    aaclc = False if job.aaclc is None and telling else job.aaclc
-    if aaclc is not None and aaclc != wanted:
-        return False
+def _is_of(job: Job, export: Export) -> bool:
     asked = export.asked_at or export.created_at
-    return job.finished_at is None or job.finished_at > asked - CLOCK_MARGIN
+    is_late_enough = job.finished_at is None or job.finished_at > asked - CLOCK_MARGIN
+    return job.is_export and job.asset == export.asset and is_late_enough
 
 
-def _jobs(kit: Kit) -> Iterator[Job]:
-    """Walk the list page by page, each job once, until a page shows nothing new.
+def _is_wanted(job: Job, export: Export, *, telling: bool) -> bool:
+    aaclc = False if job.aaclc is None and telling else job.aaclc
+    return aaclc is None or aaclc == (export.audio is Audio.AAC_LC)
+
+
+def _unowned(kit: Kit, jobs: list[Job]) -> list[Job]:
+    """Return those of the jobs that no export has."""
+    if not jobs:
+        return []
+    query = select(Export.job_id).where(Export.job_id.in_([job.id for job in jobs]))
+    with kit.sessions.begin() as session:
+        owned = set(session.scalars(query))
+    return [job for job in jobs if job.id not in owned]
+
+
+def _pages(kit: Kit) -> Iterator[list[Job]]:
+    """Give the list page by page, each job once, until a page is empty.
 
     A page may be shorter than what was asked for, as the server may cut it; and jobs made meanwhile
     move the others down, so that pages overlap.
     """
     known: set[str] = set()
-    skip = 0
+    skip = stale = 0
     limit, page = _first_page(kit)
     for _ in range(MOST_PAGES):
-        fresh = [job for job in page if job.id not in known]
-        if not fresh:
+        if not page:
             return
-        yield from fresh
+        fresh = [job for job in page if job.id not in known]
+        stale = 0 if fresh else stale + 1
+        if stale == MOST_STALE_PAGES:
+            break
+        yield fresh
         known.update(job.id for job in fresh)
         skip += len(page)
         page = kit.slicer.list_jobs(limit=limit, skip=skip)

@@ -63,6 +63,11 @@ def _recorded(
 ) -> Request:
     """Return the request of this id, made now unless it is there already."""
     if known := session.get(Request, request_id):
+        if known.export_id is not None and (known.asset, known.audio) != (wish.asset, wish.audio):
+            raise InvalidRequest(
+                f"request {request_id} is one for asset {known.asset} in {known.audio} already;"
+                " another wish needs an id of its own"
+            )
         return known
     request = Request(
         id=request_id,

@@ -43,6 +43,9 @@ def download(kit: Kit, export_id: UUID) -> Report:
     if export is None:
         return Report({"export_id": str(export_id), "state": "not due"})
     facts = {"export_id": str(export.id)}
+    if failure.is_deadly(kit, export, now=kit.now()):
+        error = Permanent("step_died", "each worker that downloaded it died at it")
+        return Report({**facts, "error": error.code}, _failed(kit, export, error))
     try:
         with Heartbeat(kit, export) as heartbeat:
             brought = _bring(kit, export, heartbeat)
@@ -51,6 +54,9 @@ def download(kit: Kit, export_id: UUID) -> Report:
     except ClaimLost:
         _log.warning("outcome dropped", state=str(export.state), **facts)
         return Report({**facts, "state": "taken over"})
+    except Exception as error:  # noqa: BLE001  (the boundary of a row; see failure)
+        failure.record_unforeseen(kit, export, error)
+        return Report({**facts, "error": "unforeseen"})
     return _stored(kit, export, brought)
 
 
@@ -59,7 +65,13 @@ def _taken(kit: Kit, only: UUID | None) -> Export | None:
     until = now + kit.settings.claim
     with kit.sessions.begin() as session:
         taken = claims.take(
-            session, State.DOWNLOADING, now=now, until=until, by_priority=True, only=only
+            session,
+            State.DOWNLOADING,
+            now=now,
+            until=until,
+            account=kit.slicer.owner,
+            by_priority=True,
+            only=only,
         )
     return taken[0] if taken else None
 
@@ -145,7 +157,14 @@ def _stored(kit: Kit, export: Export, brought: Brought) -> Report:
         held.width, held.height = brought.film.width, brought.film.height
         held.storage_url = brought.storage_url
         held.captions, held.captions_url = brought.captions, brought.captions_url
-        waiting = claims.due(session, State.DOWNLOADING, now=now, limit=1, by_priority=True)
+        waiting = claims.due(
+            session,
+            State.DOWNLOADING,
+            now=now,
+            limit=1,
+            account=export.account,
+            by_priority=True,
+        )
     _log.info("export stored", asset=export.asset, captions=str(brought.captions), **facts)
     wakes = tuple(Wake(Step.DOWNLOAD, next_id) for next_id in waiting)
     return Report({**facts, "state": str(State.STORED)}, wakes)

@@ -2,11 +2,14 @@
 
 from datetime import datetime, timedelta
 
-from models import Export
+from models import Export, claims
 from worker import pace
 from worker.errors import ExportError, Transient
 from worker.logs import get_logger
 from worker.steps.kit import Kit
+
+# Backing off, these take about half an hour.
+LEAST_TRIES = 10
 
 _log = get_logger(__name__)
 
@@ -29,10 +32,13 @@ def record(
     limit = kit.settings.retry_deadline
     if not isinstance(error, Transient):
         export.fail(error.code, error.message, now=now)
-    elif pace.is_over(export.failing_since, limit=limit, now=now):
+    elif is_hopeless(kit, export, now=now):
         hours = f"{limit.total_seconds() / 3600:g}"
         export.fail(
-            error.code, f"{error.message}; it was tried for {hours} hours without success", now=now
+            error.code,
+            f"{error.message}; it was tried for {hours} hours without success,"
+            f" {export.attempts + 1} times",
+            now=now,
         )
     else:
         delay = pace.retry_delay(
@@ -47,3 +53,33 @@ def record(
         code=error.code,
         message=error.message,
     )
+
+
+def is_hopeless(kit: Kit, export: Export, *, now: datetime) -> bool:
+    """Return whether a step has failed for so long, and so often, that it is given up.
+
+    So often, because an export that nobody tried for a day has not failed for a day.
+    """
+    long = pace.is_over(export.failing_since, limit=kit.settings.retry_deadline, now=now)
+    return long and export.attempts >= LEAST_TRIES
+
+
+def is_deadly(kit: Kit, export: Export, *, now: datetime) -> bool:
+    """Return whether nobody lives to set down how the step failed.
+
+    Each failure that is set down gives up at the deadline; at twice that time, none was.
+    """
+    limit = 2 * kit.settings.retry_deadline
+    return pace.is_over(export.failing_since, limit=limit, now=now)
+
+
+def record_unforeseen(kit: Kit, export: Export, error: Exception) -> None:
+    """Set down that a step met what nobody foresaw, a bug of ours.
+
+    It is retried as any other trouble, so that the export ends in words and not never.
+    """
+    _log.error("step met the unforeseen", export_id=str(export.id), exc_info=error)
+    trouble = Transient("unforeseen", f"the worker met what it did not foresee ({error!r:.200})")
+    with kit.sessions.begin() as session:
+        if held := claims.held(session, export.id, export.claim):
+            record(kit, held, trouble, now=kit.now())

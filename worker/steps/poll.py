@@ -2,6 +2,8 @@
 
 from datetime import datetime, timedelta
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from models import Export, State, claims
 from worker import pace
 from worker.cloudslicer import Job, JobState
@@ -22,9 +24,17 @@ _log = get_logger(__name__)
 def poll(kit: Kit) -> Report:
     """Look at the jobs that are due, set down what was learned, and say when to look next."""
     begun = kit.now()
-    until = begun + kit.settings.claim
+    until = begun + kit.settings.call_claim
+    account = kit.slicer.owner
     with kit.sessions.begin() as session:
-        due = claims.take(session, State.EXPORTING, now=begun, until=until, limit=MOST_AT_ONCE)
+        due = claims.take(
+            session,
+            State.EXPORTING,
+            now=begun,
+            until=until,
+            limit=MOST_AT_ONCE,
+            account=account,
+        )
     wakes: list[Wake] = []
     looked = 0
     while due and kit.now() - begun < kit.settings.claim / 2:
@@ -32,14 +42,27 @@ def poll(kit: Kit) -> Report:
         looked += 1
     _give_back(kit, due)
     with kit.sessions.begin() as session:
-        again = claims.next_due(session, State.EXPORTING)
+        again = claims.next_due(session, State.EXPORTING, account=account)
     if again is not None:
-        wakes.append(Wake(Step.POLL, at=again))
+        # what is due and could not be taken is in somebody's hands: don't run against it
+        least = begun if looked else begun + kit.settings.poll_min
+        wakes.append(Wake(Step.POLL, at=max(again, least)))
     done = sum(wake.step is Step.DOWNLOAD for wake in wakes)
     return Report({"looked": looked, "done": done}, tuple(wakes))
 
 
 def _look(kit: Kit, export: Export) -> list[Wake]:
+    """Look at one job; that nobody foresaw what it is like holds up none of the others."""
+    try:
+        return _look_at(kit, export)
+    except SQLAlchemyError:
+        raise
+    except Exception as error:  # noqa: BLE001  (the boundary of a row in a batch)
+        failure.record_unforeseen(kit, export, error)
+        return []
+
+
+def _look_at(kit: Kit, export: Export) -> list[Wake]:
     """Look at one job, and set down what was learned of it."""
     answer = _asked(kit, str(export.job_id))
     with kit.sessions.begin() as session:
@@ -55,8 +78,6 @@ def _look(kit: Kit, export: Export) -> list[Wake]:
             _learn(kit, held, answer, now=now)
         except ExportError as error:
             failure.record(kit, held, error, now=now)
-        if held.state is State.EXPORTING:
-            _end_if_late(kit, held, now=now)
         if held.state is State.DOWNLOADING:
             return [Wake(Step.DOWNLOAD, held.id), Wake(Step.SUBMIT)]
         # an export that ended has made room in the window
@@ -103,6 +124,7 @@ def _learn(kit: Kit, export: Export, job: Job, *, now: datetime) -> None:
             export.recovered()
             age = now - (export.job_created_at or export.state_since)
             export.release(due_at=now + until_next_look(kit, age))
+            _end_if_late(kit, export, now=now)
 
 
 def _have_url(export: Export, job: Job, *, now: datetime) -> None:

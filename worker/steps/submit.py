@@ -8,9 +8,10 @@ from sqlalchemy.orm import Session
 
 from models import Audio, Export, State, claims
 from worker.cloudslicer import Job
-from worker.errors import ExportError, OutcomeUnknown, Transient
+from worker.errors import ClaimLost, ExportError, OutcomeUnknown, Transient
 from worker.logs import get_logger
 from worker.steps import adoption, failure
+from worker.steps.heartbeat import Heartbeat
 from worker.steps.kit import Kit
 from worker.steps.poll import until_next_look
 from worker.steps.report import Report, Step, Wake
@@ -50,14 +51,19 @@ def _taken(kit: Kit, session: Session) -> tuple[Export | None, bool]:
 
     Returns it, if there is one and the window has room, and whether it is to be asked for.
     """
+    account = kit.slicer.owner
     now = kit.now()
-    until = now + kit.settings.submit_claim
-    for export in claims.take(session, State.SUBMITTING, now=now, until=until):
+    until = now + kit.settings.call_claim
+    for export in claims.take(session, State.SUBMITTING, now=now, until=until, account=account):
         return export, False
     claims.lock_admission(session)
-    if claims.count(session, IN_THE_WINDOW) >= kit.settings.max_exporting:
+    if claims.count(session, IN_THE_WINDOW, account=account) >= kit.settings.max_exporting:
         return None, False
-    for export in claims.take(session, State.REQUESTED, now=now, until=until, by_priority=True):
+    now = kit.now()  # the lock may have taken its time
+    until = now + kit.settings.call_claim
+    for export in claims.take(
+        session, State.REQUESTED, now=now, until=until, account=account, by_priority=True
+    ):
         export.advance(
             State.SUBMITTING, now=now, reason="about to ask Uplynk for it", keep_claim=True
         )
@@ -69,34 +75,47 @@ def _taken(kit: Kit, session: Session) -> tuple[Export | None, bool]:
 def _later(kit: Kit) -> tuple[Wake, ...]:
     """Return the wake-up for what was put off, if anything was."""
     with kit.sessions.begin() as session:
-        times = [claims.next_due(session, state) for state in (State.SUBMITTING, State.REQUESTED)]
+        times = [
+            claims.next_due(session, state, account=kit.slicer.owner)
+            for state in (State.SUBMITTING, State.REQUESTED)
+        ]
     due = [time for time in times if time is not None and time > kit.now()]
     return (Wake(Step.SUBMIT, at=min(due)),) if due else ()
 
 
 def _ask(kit: Kit, export: Export) -> list[Wake]:
     """Ask Uplynk for the export, and set down the answer or what its absence means."""
+    if export.claimed_until is None or kit.now() > export.claimed_until - kit.settings.call:
+        return []  # this process stood still: the claim may run out under the call
     try:
         job = kit.slicer.create_export(export.asset, aaclc=export.audio is Audio.AAC_LC)
     except ExportError as error:
-        with kit.sessions.begin() as session:
-            held = claims.held(session, export.id, export.claim)
-            if held is None:
-                return []
-            now = kit.now()
-            unknown = isinstance(error, OutcomeUnknown)
-            if isinstance(error, Transient) and not unknown:
-                held.advance(State.REQUESTED, now=now, reason=f"not asked: {error.message}")
-            settle = kit.settings.submit_settle if unknown else None
-            failure.record(kit, held, error, now=now, least=settle)
-            return _again(held)
+        return _unanswered(kit, export, error)
     return _have(kit, export, job, "Uplynk took it")
+
+
+def _unanswered(kit: Kit, export: Export, error: ExportError) -> list[Wake]:
+    """Set down that Uplynk refused, surely did not hear, or may have heard."""
+    with kit.sessions.begin() as session:
+        held = claims.held(session, export.id, export.claim)
+        if held is None:
+            return []
+        now = kit.now()
+        unknown = isinstance(error, OutcomeUnknown)
+        if isinstance(error, Transient) and not unknown:
+            held.advance(State.REQUESTED, now=now, reason=f"not asked: {error.message}")
+        settle = kit.settings.submit_settle if unknown else None
+        failure.record(kit, held, error, now=now, least=settle)
+        return _again(held)
 
 
 def _find(kit: Kit, export: Export) -> list[Wake]:
     """Look for the job of an export that Uplynk may have been asked for."""
     try:
-        job = adoption.find(kit, export)
+        with Heartbeat(kit, export) as heartbeat:
+            job = adoption.find(kit, export, heartbeat)
+    except ClaimLost:
+        return []
     except ExportError as error:
         # also a refusal: it is the list that is refused, and the job may be there all the same
         unseen = Transient(
@@ -133,9 +152,14 @@ def _again(export: Export) -> list[Wake]:
 
 
 def _have(kit: Kit, export: Export, job: Job, reason: str) -> list[Wake]:
-    """Set down that Uplynk has the job."""
+    """Set down that Uplynk has the job.
+
+    Also where the claim was lost meanwhile: the job is a fact, and paid for, and whoever took over
+    is still looking for it. Only where a job is on record already is this one dropped.
+    """
     with kit.sessions.begin() as session:
         held = claims.held(session, export.id, export.claim)
+        held = held or claims.unanswered(session, export.id)
         if held is None:
             _log.warning("outcome dropped", export_id=str(export.id), state=str(export.state))
             return []
@@ -147,6 +171,8 @@ def _have(kit: Kit, export: Export, job: Job, reason: str) -> list[Wake]:
                 now=now,
             )
             return []
+        if held.state is State.REQUESTED:
+            held.advance(State.SUBMITTING, now=now, reason="the answer came late")
         held.advance(State.EXPORTING, now=now, reason=f"{reason}: job {job.id}")
         held.recovered()
         held.job_id, held.job_state, held.job_created_at = job.id, job.word, now

@@ -10,19 +10,24 @@ MOST_DOWNLOADS = 8
 
 def sweep(kit: Kit) -> Report:
     """Return the wake-ups for all that is due and free, and for when the next is due."""
-    now = kit.now()
+    now, account = kit.now(), kit.slicer.owner
     wakes: list[Wake] = []
     with kit.sessions.begin() as session:
         for step, states in (
             (Step.SUBMIT, (State.SUBMITTING, State.REQUESTED)),
             (Step.POLL, (State.EXPORTING,)),
         ):
-            if any(claims.due(session, state, now=now, limit=1) for state in states):
+            if any(claims.due(session, s, now=now, limit=1, account=account) for s in states):
                 wakes.append(Wake(step))
-            times = [claims.next_due(session, state) for state in states]
+            times = [claims.next_due(session, state, account=account) for state in states]
             wakes += [Wake(step, at=time) for time in times if time is not None and time > now]
         downloads = claims.due(
-            session, State.DOWNLOADING, now=now, limit=MOST_DOWNLOADS, by_priority=True
+            session,
+            State.DOWNLOADING,
+            now=now,
+            limit=MOST_DOWNLOADS,
+            account=account,
+            by_priority=True,
         )
     wakes += [Wake(Step.DOWNLOAD, export_id) for export_id in downloads]
     woken = [str(wake.step) for wake in wakes if wake.at is None]

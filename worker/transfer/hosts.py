@@ -5,7 +5,7 @@ from collections.abc import Collection
 from urllib3.exceptions import LocationParseError
 from urllib3.util import parse_url
 
-from worker.errors import Permanent
+from worker.errors import Permanent, Transient
 
 
 def check(url: str, allowed: Collection[str]) -> None:
@@ -15,7 +15,8 @@ def check(url: str, allowed: Collection[str]) -> None:
     before an `@`, say, and another one would let pass what is then fetched from elsewhere.
 
     Raises:
-        Permanent: it is not; the message names the host and the setting.
+        Transient: its host is not listed; the message names the host and the setting.
+        Permanent: it is no URL that anything may be fetched from.
     """
     try:
         parts = parse_url(url)
@@ -27,6 +28,7 @@ def check(url: str, allowed: Collection[str]) -> None:
     if parts.auth is not None:
         raise Permanent("file_url_refused", "the file's URL names a user")
     if not any(host == name or host.endswith(f".{name}") for name in allowed):
-        raise Permanent(
-            "file_url_refused", f"the file is on {host}, which DOWNLOAD_HOSTS does not list"
+        # the file is paid for, and the setting is ours to mend
+        raise Transient(
+            "file_host_unlisted", f"the file is on {host}, which DOWNLOAD_HOSTS does not list"
         )
