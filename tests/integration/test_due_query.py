@@ -25,6 +25,7 @@ from tests.engines import opened
 NOW = datetime.now(UTC)
 UNTIL = NOW + timedelta(minutes=2)
 ONE = UUID(int=1)
+ACCOUNT = "a"  # of every export
 WINDOW = {State.SUBMITTING, State.EXPORTING}
 
 DUE, BY_PRIORITY = "ix_exports_due", "ix_exports_due_by_priority"
@@ -35,12 +36,20 @@ Query = Callable[[Session], object]
 
 def taking(state: State, limit: int = 1, *, by_priority: bool = False) -> Query:
     return lambda session: claims.take(
-        session, state, now=NOW, until=UNTIL, limit=limit, by_priority=by_priority
+        session,
+        state,
+        now=NOW,
+        until=UNTIL,
+        limit=limit,
+        account=ACCOUNT,
+        by_priority=by_priority,
     )
 
 
 def looking(state: State, *, by_priority: bool = False) -> Query:
-    return lambda session: claims.due(session, state, now=NOW, limit=8, by_priority=by_priority)
+    return lambda session: claims.due(
+        session, state, now=NOW, limit=8, account=ACCOUNT, by_priority=by_priority
+    )
 
 
 QUERIES: dict[str, tuple[str, Query]] = {
@@ -51,15 +60,24 @@ QUERIES: dict[str, tuple[str, Query]] = {
     "take one": (
         "pk_exports",
         lambda session: claims.take(
-            session, State.DOWNLOADING, now=NOW, until=UNTIL, by_priority=True, only=ONE
+            session,
+            State.DOWNLOADING,
+            now=NOW,
+            until=UNTIL,
+            account=ACCOUNT,
+            by_priority=True,
+            only=ONE,
         ),
     ),
     "due requested": (DUE, looking(State.REQUESTED)),
     "due exporting": (DUE, looking(State.EXPORTING)),
     "due downloading": (BY_PRIORITY, looking(State.DOWNLOADING, by_priority=True)),
-    "next due": (DUE, lambda session: claims.next_due(session, State.REQUESTED)),
-    "next due of none": (DUE, lambda session: claims.next_due(session, State.SUBMITTING)),
-    "the window": (DUE, lambda session: claims.count(session, WINDOW)),
+    "next due": (DUE, lambda session: claims.next_due(session, State.REQUESTED, account=ACCOUNT)),
+    "next due of none": (
+        DUE,
+        lambda session: claims.next_due(session, State.SUBMITTING, account=ACCOUNT),
+    ),
+    "the window": (DUE, lambda session: claims.count(session, WINDOW, account=ACCOUNT)),
     "held": ("pk_exports", lambda session: claims.held(session, ONE, ONE)),
     "renewed": (
         "pk_exports",

@@ -1,11 +1,6 @@
 """Every kind of fault of a call, as a real client sees it."""
 
-import base64
-import hashlib
-import hmac
-import json
 import time
-import zlib
 from collections.abc import Iterator
 from threading import Thread
 from typing import Any
@@ -15,21 +10,10 @@ import requests
 
 from emulator.server import Emulator
 from emulator.settings import EmulatorSettings
+from tests.signed import post
 
 ASSET = "a" * 32
 OTHER = "b" * 32
-
-
-def post(
-    emulator: Emulator, call: str, *, timeout: float = 10, **parameters: Any
-) -> requests.Response:
-    settings = emulator.settings
-    message = {"_owner": settings.user_id, "_timestamp": int(time.time())} | parameters
-    packed = base64.b64encode(zlib.compress(json.dumps(message).encode(), 9)).decode()
-    signature = hmac.new(settings.api_key.encode(), packed.encode(), hashlib.sha256).hexdigest()
-    form = {"msg": packed, "sig": signature}
-    url = f"{emulator.url}/api2/cloudslicer/{call}"
-    return requests.post(url, data=form, timeout=timeout, allow_redirects=False)
 
 
 def create(emulator: Emulator, asset: str = ASSET, **more: Any) -> requests.Response:

@@ -1,15 +1,10 @@
 """The control endpoints, their client, and the emulator as a process of its own."""
 
-import base64
-import hashlib
-import hmac
-import json
 import os
 import signal
 import subprocess
 import sys
 import time
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,17 +15,13 @@ import requests
 from emulator.control import Control, ControlError
 from emulator.server import Emulator
 from emulator.settings import EmulatorSettings
+from tests.signed import post
 
 ASSET = "a" * 32
 
 
 def create(emulator: Emulator, asset: str = ASSET) -> requests.Response:
-    settings = emulator.settings
-    message = {"_owner": settings.user_id, "_timestamp": int(time.time()), "asset": asset}
-    packed = base64.b64encode(zlib.compress(json.dumps(message).encode(), 9)).decode()
-    signature = hmac.new(settings.api_key.encode(), packed.encode(), hashlib.sha256).hexdigest()
-    url = f"{emulator.url}/api2/cloudslicer/jobs/create_export"
-    return requests.post(url, data={"msg": packed, "sig": signature}, timeout=10)
+    return post(emulator, "jobs/create_export", asset=asset)
 
 
 @pytest.fixture(scope="module")

@@ -1,11 +1,7 @@
 """The files over real HTTP: whole, in ranges, and struck by every kind of fault."""
 
-import base64
 import hashlib
-import hmac
-import json
 import time
-import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,19 +16,14 @@ from urllib3.exceptions import ProtocolError
 from emulator.control import ControlError
 from emulator.server import Emulator
 from emulator.settings import EmulatorSettings
+from tests.signed import post
 
 ASSET = "a" * 32
 SIZE_BYTES = 300_000
 
 
 def create(emulator: Emulator, asset: str = ASSET, **more: Any) -> dict[str, Any]:
-    settings = emulator.settings
-    message = {"_owner": settings.user_id, "_timestamp": int(time.time()), "asset": asset} | more
-    packed = base64.b64encode(zlib.compress(json.dumps(message).encode(), 9)).decode()
-    signature = hmac.new(settings.api_key.encode(), packed.encode(), hashlib.sha256).hexdigest()
-    url = f"{emulator.url}/api2/cloudslicer/jobs/create_export"
-    answer = requests.post(url, data={"msg": packed, "sig": signature}, timeout=10)
-    job: dict[str, Any] = answer.json()["job"]
+    job: dict[str, Any] = post(emulator, "jobs/create_export", asset=asset, **more).json()["job"]
     return job
 
 
