@@ -186,8 +186,10 @@ def list_(state: str | None, limit: int, *, as_json: bool) -> None:
     if as_json:
         for each in requests:
             click.echo(json.dumps(tables.as_json(each)))
-    else:
-        tables.console().print(tables.listing(requests))
+        return
+    console = tables.console()
+    for line in tables.listing(requests):
+        console.print(line)
 
 
 @main.command()

@@ -8,7 +8,6 @@ from urllib.parse import unquote, urlsplit
 from rich.console import Console
 from rich.filesize import decimal
 from rich.markup import escape
-from rich.table import Table
 
 from models import History, Request, State
 
@@ -20,10 +19,9 @@ def console() -> Console:
     return Console(highlight=False, soft_wrap=True)
 
 
-def state_of(request: Request) -> str:
-    """Return a request's state in the colour of its meaning."""
-    colour = _COLOURS.get(request.state, "cyan")
-    return f"[{colour}]{request.state}[/{colour}]"
+def state_of(request: Request, *, width: int = 0) -> str:
+    """Return a request's state in the colour of its meaning, `width` characters wide at least."""
+    return f"[{_COLOURS.get(request.state, 'cyan')}]{request.state:<{width}}[/]"
 
 
 def where(url: str | None) -> str:
@@ -59,24 +57,13 @@ def outcomes(requests: Sequence[Request]) -> Iterable[str]:
         yield ""
 
 
-def listing(requests: Sequence[Request]) -> Table:
-    """Return the table of requests, one line each; it fits 80 columns."""
-    table = Table(box=None, pad_edge=False)
-    table.add_column("Request", overflow="ellipsis", no_wrap=True, max_width=36)
-    table.add_column("Asset", overflow="ellipsis", no_wrap=True, max_width=12)
-    table.add_column("State")
-    table.add_column("Created", no_wrap=True)
-    table.add_column("Error", overflow="ellipsis", no_wrap=True)
+def listing(requests: Sequence[Request]) -> Iterable[str]:
+    """Return a line for each request, below a line that names the columns; ids stand whole."""
+    yield f"[bold]{'CREATED':<19}  {'STATE':<11}  {'ASSET':<32}  REQUEST[/bold]"
     for request in requests:
-        error = request.error[0] if request.error else ""
-        table.add_row(
-            escape(request.id),
-            escape(request.asset or ""),
-            state_of(request),
-            clock(request.created_at),
-            error,
-        )
-    return table
+        error = f"  {request.error[0]}" if request.error else ""
+        about = escape(f"{request.asset or '':<32}  {request.id}{error}")
+        yield f"{clock(request.created_at)}  {state_of(request, width=11)}  {about}"
 
 
 def story(request: Request, history: Sequence[History]) -> Iterable[str]:

@@ -27,6 +27,12 @@ def test_wake_ups_are_acknowledged_when_they_begin_and_requests_when_they_are_ke
     assert app.conf.broker_transport_options["visibility_timeout"] == 30
 
 
+def test_our_unacknowledged_messages_are_kept_apart_from_a_cmss(app: Celery) -> None:
+    options = app.conf.broker_transport_options
+    for key in ("unacked_key", "unacked_index_key", "unacked_mutex_key"):
+        assert options[key] == f"uplynk-export.{key.removesuffix('_key')}"
+
+
 def test_a_worker_takes_no_message_that_it_cannot_begin(app: Celery) -> None:
     assert app.conf.worker_prefetch_multiplier == 1
     assert app.conf.worker_disable_prefetch is True
