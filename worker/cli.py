@@ -98,10 +98,11 @@ def run(assets: tuple[str, ...], out: Path, *, aaclc: bool, emulator: bool) -> N
     try:
         with (
             stopped_by_signals(),
-            workplace(out, emulated=emulator) as folder,
-            embedded.installation(folder, environment, emulator=emulated) as installed,
+            workplace(out, emulated=emulator) as place,
+            embedded.installation(place.folder, environment, emulator=emulated) as installed,
         ):
             requests = run_all(installed, wanted, send=_send, console=console)
+            place.tell([request.id for request in requests])
     except KeyboardInterrupt:
         if not emulator:
             click.echo(f"Interrupted. The same command goes on from here ({out}).")

@@ -243,7 +243,7 @@ def test_two_runs_do_not_share_a_folder_and_none_forgets_what_another_paid_for(
 ) -> None:
     out = stage.folder / "out"
     first, second = an_asset(), an_asset()
-    stage.emulator.control.asset(first, run_seconds=8)
+    stage.emulator.control.asset(first, run_seconds=4)
     command = [sys.executable, "-m", "worker.cli", "run", first, "--out", str(out)]
     environment = {**os.environ, **stage.environment, "POLL_MIN_SECONDS": "0.5"}
     running = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
@@ -253,6 +253,7 @@ def test_two_runs_do_not_share_a_folder_and_none_forgets_what_another_paid_for(
     assert "another run is at work" in refused.stderr
     running.send_signal(signal.SIGINT)
     running.wait(30)
+    stage.emulator.control.asset(second, run_seconds=5)  # the first is brought meanwhile
     assert stage.cli("run", second, "--out", str(out)).returncode == 0
     assert stage.cli("run", first, "--out", str(out)).returncode == 0
     assert len(stage.emulator.control.jobs(first)) == 1
