@@ -80,7 +80,7 @@ def made_export(sessions: Sessions) -> Export:
 def test_a_new_revision_has_the_next_number(tmp_path: Path, database_url: str) -> None:
     config = copied(tmp_path, database_url)
     command.revision(config, message="add a thing", autogenerate=True)
-    assert [path.name for path in sorted((tmp_path / "migrations/versions").glob("*.py"))] == [
+    assert [path.name for path in sorted((tmp_path / "migrations/versions").glob("0*.py"))] == [
         "0001_first_tables.py",
         "0002_add_a_thing.py",
     ]
