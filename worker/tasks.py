@@ -49,7 +49,8 @@ class ExportTask(Task):
         try:
             report: Report = super().__call__(*args, **kwargs)
         except (DBAPIError, NoConnectionFree) as error:
-            said = str(getattr(error, "orig", None) or error).strip()
+            # the first line only: PostgreSQL's details would show the row
+            said, *_ = f"{getattr(error, 'orig', None) or error}".strip().splitlines() or [""]
             trouble = Transient("database_unavailable", said)
             _log.warning("database unavailable", task=self.name, message=trouble.message)
             raise trouble from None
