@@ -72,8 +72,8 @@ def main() -> None:
 )
 def demo(folder: Path) -> None:
     """Show the main job end to end on this machine, against the emulator."""
-    with stopped_by_signals():
-        if not demonstration.demo(folder, send=_send, console=tables.console()):
+    with stopped_by_signals() as told:
+        if not demonstration.demo(folder, send=_send, console=tables.console(), told=told):
             raise click.ClickException("the demo did not come out as it should; see the table")
 
 
@@ -97,11 +97,11 @@ def run(assets: tuple[str, ...], out: Path, *, aaclc: bool, emulator: bool) -> N
     emulated = EMULATED if emulator else None
     try:
         with (
-            stopped_by_signals(),
+            stopped_by_signals() as told,
             workplace(out, emulated=emulator) as place,
             embedded.installation(place.folder, environment, emulator=emulated) as installed,
         ):
-            requests = run_all(installed, wanted, send=_send, console=console)
+            requests = run_all(installed, wanted, send=_send, console=console, told=told)
             place.tell([request.id for request in requests])
     except KeyboardInterrupt:
         if not emulator:

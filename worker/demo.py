@@ -3,6 +3,7 @@
 import shlex
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -25,7 +26,7 @@ WANTED = (Wanted(WITH_CAPTIONS), Wanted(AAC_LC, aaclc=True), Wanted(BROKEN))
 EXPECTED = (State.STORED, State.STORED, State.FAILED)
 
 
-def demo(folder: Path, *, send: Send, console: Console) -> bool:
+def demo(folder: Path, *, send: Send, console: Console, told: Callable[[], bool]) -> bool:
     """Show the main job; returns whether all came out as it should.
 
     Two exports that work, one of them in AAC-LC and one with captions, and one that Uplynk fails.
@@ -34,6 +35,7 @@ def demo(folder: Path, *, send: Send, console: Console) -> bool:
         folder: what an earlier demo left there is removed; what this one makes stays.
         send: sends `exports.create` by name.
         console: where it is shown.
+        told: whether it was told to stop.
     """
     _clear(folder)
     emulator = EmulatorSettings(run_seconds=3.0, retry_wait_seconds=0.5, media_seconds=5.0)
@@ -52,7 +54,7 @@ def demo(folder: Path, *, send: Send, console: Console) -> bool:
         control.asset(AAC_LC, captions=False)
         control.asset(BROKEN, fail_attempts=3, last_error="the source has no video track")
         console.print("Sending exports.create for three assets, as a CMS would:")
-        requests = run(installed, WANTED, send=send, console=console)
+        requests = run(installed, WANTED, send=send, console=console, told=told)
     for line in outcomes(requests):
         console.print(line)
     _tell(folder, requests, console)

@@ -50,11 +50,17 @@ class WorkerDied(Exception):  # noqa: N818  (says what happened)
 
 
 def run(
-    installed: Installation, wanted: Sequence[Wanted], *, send: Send, console: Console
+    installed: Installation,
+    wanted: Sequence[Wanted],
+    *,
+    send: Send,
+    console: Console,
+    told: Callable[[], bool],
 ) -> list[Request]:
     """Have the embedded worker export `wanted`; returns the requests, each in a terminal state.
 
     Raises:
+        KeyboardInterrupt: it was `told` to stop.
         WorkerDied: the worker ended by itself; what it had begun can be gone on with.
     """
     for each in wanted:
@@ -67,6 +73,8 @@ def run(
     try:
         with show(console) as look:
             while True:
+                if told():
+                    raise KeyboardInterrupt
                 requests = _requests(sessions, ids)
                 look(requests)
                 if len(requests) == len(ids) and all(r.state in TERMINAL for r in requests):

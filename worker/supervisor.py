@@ -2,7 +2,7 @@
 
 import signal
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
@@ -112,16 +112,22 @@ def _signals() -> Iterator[_Told]:
 
 
 @contextmanager
-def stopped_by_signals() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP end what goes on as Ctrl-C does, with all that it started."""
+def stopped_by_signals() -> Iterator[Callable[[], bool]]:
+    """Let SIGINT, SIGTERM and SIGHUP end what goes on by KeyboardInterrupt, with all it started.
 
-    def stop(_number: int, _frame: FrameType | None) -> None:
+    Gives whether one has come: Python drops an exception that a handler raises in the middle of a
+    weak reference's callback, so whoever loops has to ask as well.
+    """
+    told = _Told()
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        told.count(number, frame)
         raise KeyboardInterrupt
 
-    numbers = (signal.SIGTERM, signal.SIGHUP)
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = {number: signal.signal(number, stop) for number in numbers}
     try:
-        yield
+        yield lambda: told.signals > 0
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
