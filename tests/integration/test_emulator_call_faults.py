@@ -11,6 +11,7 @@ import requests
 from emulator.server import Emulator
 from emulator.settings import EmulatorSettings
 from tests.signed import post
+from tests.waiting import wait_until
 
 ASSET = "a" * 32
 OTHER = "b" * 32
@@ -21,10 +22,7 @@ def create(emulator: Emulator, asset: str = ASSET, **more: Any) -> requests.Resp
 
 
 def wait_until_jobs(emulator: Emulator, count: int) -> None:
-    end = time.monotonic() + 5
-    while len(emulator.control.jobs()) != count:
-        assert time.monotonic() < end
-        time.sleep(0.01)
+    wait_until(lambda: len(emulator.control.jobs()) == count, seconds=5, what=f"{count} jobs")
 
 
 @pytest.fixture(scope="module")
