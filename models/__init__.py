@@ -1,6 +1,7 @@
 """What is remembered: requests, exports, their history, and what is to be told to whom."""
 
 from models.base import Base
+from models.breaker import Breaker
 from models.export import Export
 from models.history import History
 from models.notification import Notification
@@ -10,6 +11,7 @@ from models.state import Audio, Captions, Channel, State
 __all__ = [
     "Audio",
     "Base",
+    "Breaker",
     "Captions",
     "Channel",
     "Export",

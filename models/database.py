@@ -7,7 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, sessionmaker
+
+from models.base import Base
 
 DEFAULT_URL = "sqlite:///var/uplynk-export.db"
 
@@ -68,6 +71,16 @@ def open_engine(url: str, *, pool_size: int = 5) -> Engine:
 def open_sessions(engine: Engine) -> sessionmaker[Session]:
     """Return the factory of sessions; what was loaded stays readable after the commit."""
     return sessionmaker(engine, expire_on_commit=False)
+
+
+def inserted(session: Session, row: Base) -> bool:
+    """Return whether the row could be added; False where a unique index has one like it."""
+    try:
+        with session.begin_nested():
+            session.add(row)
+    except IntegrityError:
+        return False
+    return True
 
 
 def _connect_args(url: URL) -> dict[str, Any]:

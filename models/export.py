@@ -79,6 +79,10 @@ class Export(Base):
     failing_since: Mapped[datetime | None]  # when that row of failures began
     looks: Mapped[int] = mapped_column(default=0)  # searches for a job of unknown outcome, in vain
     asked_at: Mapped[datetime | None]  # when create_export was first called, or about to be
+    begun_at: Mapped[datetime | None]  # when it was first asked for, or retried: for deadlines
+    unwanted_since: Mapped[datetime | None]  # no request wants it any more; Uplynk may be at it
+    # exports before it whose jobs were erased; the release before this one knows no such column
+    renewals: Mapped[int] = mapped_column(default=0, server_default="0")
 
     job_id: Mapped[str | None] = mapped_column(String(64))
     job_state: Mapped[str | None] = mapped_column(String(64))  # Uplynk's word, whatever it is
@@ -124,7 +128,7 @@ class Export(Base):
         self._enter(target, self.state, now, reason)
         if target in TERMINAL:
             self.release(due_at=None)
-        elif not keep_claim:
+        elif not keep_claim or self.due_at is None:  # who had ended has no claim to keep
             self.release(due_at=now)
 
     @classmethod
@@ -158,6 +162,18 @@ class Export(Base):
         """End the export without a file, with a code and a sentence for a person."""
         self.error_code, self.error_message = code, message
         self.advance(State.FAILED, now=now, reason=f"{code}: {message}")
+
+    def cancel(self, code: str, message: str, *, now: datetime) -> None:
+        """End the export because it is not to go on, with a code and a sentence for a person."""
+        self.error_code, self.error_message = code, message
+        self.advance(State.CANCELLED, now=now, reason=f"{code}: {message}")
+
+    def retry(self, target: State, *, now: datetime, reason: str) -> None:
+        """Take an export that ended without a file up again, in `target`, with all its time."""
+        self.advance(target, now=now, reason=reason)
+        self.recovered()
+        self.error_code = self.error_message = self.unwanted_since = None
+        self.begun_at, self.looks, self.renewals = now, 0, 0
 
     def put_off(self, delay: timedelta, *, now: datetime) -> None:
         """Set down one more failure of the present step, to be taken again after `delay`."""

@@ -20,6 +20,9 @@ class State(StrEnum):
 UNDER_WAY = frozenset({State.REQUESTED, State.SUBMITTING, State.EXPORTING, State.DOWNLOADING})
 TERMINAL = frozenset(State) - UNDER_WAY
 
+# Where an export that ended without a file may be taken up again: where it makes sense (retry).
+_RETRIED = UNDER_WAY
+
 TRANSITIONS: Mapping[State, frozenset[State]] = MappingProxyType(
     {
         State.REQUESTED: frozenset({State.SUBMITTING, State.FAILED, State.CANCELLED}),
@@ -33,8 +36,8 @@ TRANSITIONS: Mapping[State, frozenset[State]] = MappingProxyType(
             {State.STORED, State.EXPORTING, State.FAILED, State.CANCELLED}
         ),
         State.STORED: frozenset(),
-        State.FAILED: frozenset(),
-        State.CANCELLED: frozenset(),
+        State.FAILED: _RETRIED,
+        State.CANCELLED: _RETRIED,
     }
 )
 

@@ -27,8 +27,8 @@ REVISION = '''"""{message}."""
 import sqlalchemy as sa
 from alembic import op
 
-revision = "{number:04d}"
-down_revision = "{before:04d}"
+revision = "{number}"
+down_revision = "{before}"
 
 
 def upgrade() -> None:
@@ -45,13 +45,19 @@ REPLACE = (
 )
 
 
+def after_head(count: int) -> str:
+    """Return the number of the `count`-th revision after the last one; 0 for that itself."""
+    return f"{int(migrations.head()) + count:04d}"
+
+
 def copied(tmp_path: Path, url: str, *upgrades: str) -> Config:
-    """Return the configuration of a copy of the migrations, with more revisions after the first."""
+    """Return the configuration of a copy of the migrations, with more revisions after the last."""
     folder = tmp_path / "migrations"
     shutil.copytree(ROOT / "migrations", folder)
-    for number, upgrade in enumerate(upgrades, start=2):
-        body = REVISION.format(message="More", number=number, before=number - 1, upgrade=upgrade)
-        (folder / "versions" / f"{number:04d}_more.py").write_text(body)
+    for count, upgrade in enumerate(upgrades):
+        before, number = after_head(count), after_head(count + 1)
+        body = REVISION.format(message="More", number=number, before=before, upgrade=upgrade)
+        (folder / "versions" / f"{number}_more.py").write_text(body)
     config = migrations.configuration(url)
     config.set_main_option("script_location", str(folder))
     return config
@@ -80,13 +86,14 @@ def made_export(sessions: Sessions) -> Export:
 def test_a_new_revision_has_the_next_number(tmp_path: Path, database_url: str) -> None:
     config = copied(tmp_path, database_url)
     command.revision(config, message="add a thing", autogenerate=True)
-    assert [path.name for path in sorted((tmp_path / "migrations/versions").glob("0*.py"))] == [
-        "0001_first_tables.py",
-        "0002_add_a_thing.py",
+    *before, added = sorted(path.name for path in (tmp_path / "migrations/versions").glob("0*.py"))
+    assert [name[:4] for name in before] == [
+        f"{number:04d}" for number in range(1, len(before) + 1)
     ]
-    assert ScriptDirectory.from_config(config).get_current_head() == "0002"
+    assert added == f"{after_head(1)}_add_a_thing.py"
+    assert ScriptDirectory.from_config(config).get_current_head() == after_head(1)
     command.upgrade(config, "head")
-    assert migrations.current(database_url) == "0002"
+    assert migrations.current(database_url) == after_head(1)
 
 
 @pytest.mark.parametrize(
@@ -105,12 +112,12 @@ def test_a_generated_revision_makes_the_column_that_the_model_has(
     config = copied(tmp_path, database_url)
     change(database_url, f"ALTER TABLE {table} DROP COLUMN {column}")
     command.revision(config, message="add a column", autogenerate=True)
-    written = (tmp_path / "migrations/versions/0002_add_a_column.py").read_text()
+    written = (tmp_path / f"migrations/versions/{after_head(1)}_add_a_column.py").read_text()
     assert "models" not in written  # which may be others by the time that it runs
     command.upgrade(config, "head")
     command.check(config)
     assert checks(database_url, table) == before
-    command.downgrade(config, "0001")
+    command.downgrade(config, after_head(0))
 
 
 def test_a_revision_that_replaces_a_table_loses_no_rows_that_refer_to_it(
@@ -132,7 +139,7 @@ def test_a_revision_that_leaves_a_row_referring_to_nothing_is_taken_back(
     config = copied(tmp_path, database_url, 'op.execute("DELETE FROM exports")')
     with pytest.raises((RuntimeError, IntegrityError), match="refer"):
         command.upgrade(config, "head")
-    assert migrations.current(database_url) == "0001"
+    assert migrations.current(database_url) == after_head(0)
     with sessions.begin() as session:
         assert session.scalar(select(func.count()).select_from(Export)) == 1
 
@@ -146,7 +153,7 @@ def test_of_several_revisions_all_are_made_or_none(tmp_path: Path, database_url:
     )
     with pytest.raises(DatabaseError):
         command.upgrade(config, "head")
-    assert migrations.current(database_url) == "0001"
+    assert migrations.current(database_url) == after_head(0)
     change(database_url, "CREATE TABLE extra (id INTEGER)")
 
 
@@ -154,14 +161,14 @@ def test_several_revisions_at_the_same_time_end_well(tmp_path: Path, database_ur
     copied(tmp_path, database_url, *('op.execute("SELECT 1")' for _ in range(3)))
     begun = [alembic(tmp_path, database_url, "upgrade", "head") for _ in range(3)]
     assert [process.wait(60) for process in begun] == [0, 0, 0]
-    assert migrations.current(database_url) == "0004"
+    assert migrations.current(database_url) == after_head(3)
 
 
 def test_the_command_line_numbers_a_new_revision(tmp_path: Path, database_url: str) -> None:
     copied(tmp_path, database_url)
     arguments = ("revision", "--autogenerate", "-m", "a thing")
     assert alembic(tmp_path, database_url, *arguments).wait(60) == 0
-    assert (tmp_path / "migrations/versions/0002_a_thing.py").exists()
+    assert (tmp_path / f"migrations/versions/{after_head(1)}_a_thing.py").exists()
 
 
 @pytest.mark.services
@@ -183,9 +190,9 @@ def test_a_table_in_use_makes_an_upgrade_fail_soon_and_the_next_succeeds(
         user.execute(text("SELECT 1 FROM exports"))
         with pytest.raises(OperationalError, match="lock timeout"):
             command.upgrade(config, "head")
-        assert migrations.current(database_url) == "0001"
+        assert migrations.current(database_url) == after_head(0)
     command.upgrade(config, "head")
-    assert migrations.current(database_url) == "0002"
+    assert migrations.current(database_url) == after_head(1)
 
 
 def change(url: str, statement: str) -> None:

@@ -16,6 +16,9 @@ from tests.engines import connected
 
 OTHER = "by_models"
 
+# a comma outside of brackets, or the bracket before the first column
+BETWEEN = re.compile(r",(?![^()]*\))|(?<=[a-z]) \(\n")
+
 POSTGRESQL = {
     "columns": """
         SELECT table_name, column_name, data_type, udt_name, character_maximum_length, is_nullable,
@@ -57,12 +60,15 @@ def test_on_postgresql_the_migrations_make_what_the_models_say(
 
 
 def definitions(url: str) -> dict[str, set[str]]:
-    """Return each table and index by its name: the lines that it was made with, in any order."""
+    """Return each table and index by its name: the parts that it was made of, in any order.
+
+    A column that came later stands behind the constraints, with no line of its own.
+    """
     question = text("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL")
     with connected(url) as connection:
         found = connection.execute(question).all()
     return {
-        name: {line.strip(" \t,") for line in sql.splitlines()}
+        name: {" ".join(part.split()) for part in BETWEEN.split(sql.rstrip(") \n"))}
         for name, sql in found
         if name != "alembic_version"
     }
