@@ -166,7 +166,10 @@ def next_due(session: Session, state: State, *, account: str | None = None) -> d
 
 
 def unanswered(session: Session, export_id: UUID) -> Export | None:
-    """Return the export, locked, if Uplynk may have been asked for it and no job is known of it."""
+    """Return the export, locked, if Uplynk may have been asked for it and no job is known of it.
+
+    One that has ended is none: nobody looks for its job any more.
+    """
     return session.scalars(
         select(Export)
         .where(
@@ -177,3 +180,13 @@ def unanswered(session: Session, export_id: UUID) -> Export | None:
         .with_for_update()
         .execution_options(populate_existing=True)
     ).one_or_none()
+
+
+def locked(session: Session, export_id: UUID) -> Export:
+    """Return the export, locked, whoever is at it."""
+    return session.scalars(
+        select(Export)
+        .where(Export.id == export_id)
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    ).one()

@@ -133,7 +133,14 @@ class Export(Base):
 
     @classmethod
     def requested(
-        cls, *, account: str, asset: str, audio: Audio, priority: int, now: datetime
+        cls,
+        *,
+        account: str,
+        asset: str,
+        audio: Audio,
+        priority: int,
+        now: datetime,
+        reason: str = "a request asked for it",
     ) -> "Export":
         """Return a new export at the beginning of its way, due now."""
         export = cls(
@@ -144,7 +151,7 @@ class Export(Base):
             priority=priority,
             created_at=now,
         )
-        export._enter(State.REQUESTED, None, now, "a request asked for it")
+        export._enter(State.REQUESTED, None, now, reason)
         export.due_at = now
         return export
 

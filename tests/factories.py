@@ -16,6 +16,7 @@ from models import Audio, Export, State
 from worker.cloudslicer import CloudSlicer
 from worker.settings import Settings
 from worker.steps import Kit
+from worker.steps.circuit import Circuit
 from worker.storage import Storage
 
 ACCOUNT = "e" * 32
@@ -80,6 +81,7 @@ def make_kit(
     *,
     emulator: Emulator | None = None,
     now: Callable[[], datetime] | None = None,
+    stopping: Callable[[], bool] = lambda: False,
     **members: Any,
 ) -> Kit:
     """Return a kit for steps, with Uplynk at `emulator` or, without one, at a closed port."""
@@ -108,4 +110,11 @@ def make_kit(
         storage=Storage(settings.storage_url),
         now=now or real_now,
         random=Random(0),
+        circuit=Circuit(
+            sessions,
+            settings.uplynk_user_id,
+            now=now or real_now,
+            probing=settings.call_claim,
+        ),
+        stopping=stopping,
     )

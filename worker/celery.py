@@ -7,8 +7,9 @@ import logging
 from datetime import UTC, datetime
 from typing import Any
 
+from billiard.process import active_children
 from celery import Celery, bootsteps
-from celery.signals import celeryd_init, setup_logging
+from celery.signals import celeryd_init, setup_logging, worker_shutting_down
 from kombu.entity import Exchange, Queue
 from kombu.exceptions import OperationalError
 
@@ -18,6 +19,7 @@ from worker.errors import SettingsError
 from worker.settings import Settings, load
 from worker.slots import Slots
 from worker.steps import Step
+from worker.stopping import Stopping
 
 EXPORTS = "exports"  # short steps: none of them waits for anything but one answer
 DOWNLOADS = "downloads"  # long ones
@@ -155,6 +157,11 @@ def _watch_parent(**_: object) -> None:
     parent.end_with_parent()
 
 
+@worker_shutting_down.connect
+def _stop(**_: object) -> None:
+    stopping.begin(active_children)
+
+
 @setup_logging.connect
 def _set_up_logging(loglevel: int = logging.INFO, **_: object) -> None:
     logs.configure(settings.log_format, level=loglevel)
@@ -163,6 +170,7 @@ def _set_up_logging(loglevel: int = logging.INFO, **_: object) -> None:
 settings = _settings()
 alarm = Alarm()
 slots = Slots()
+stopping = Stopping()
 try:
     app = make_app(settings)
 except SettingsError as error:

@@ -5,6 +5,7 @@
     ├── OutcomeUnknown   it may have happened; find out, never just repeat
     └── Permanent        it will never work; end the export, with this code
     ClaimLost            somebody else took over; drop the outcome and leave
+    Stopping             this worker is told to stop; give the claim back and leave
     SettingsError        the environment is wrong; don't start
     InvalidRequest       what a CMS sent makes no sense; refuse it, keep the refusal
 
@@ -56,6 +57,10 @@ class Permanent(ExportError):  # noqa: N818  (same)
 
 class ClaimLost(Exception):  # noqa: N818  (not a failure: the other one carries on)
     """Somebody else took the step over while this one was at it."""
+
+
+class Stopping(Exception):  # noqa: N818  (not a failure: another worker carries on)
+    """This worker is to stop; what it is at is left for another to go on with."""
 
 
 class SettingsError(Exception):

@@ -1,15 +1,18 @@
 """Outfit: the kit of a process, as the settings say."""
 
-from datetime import UTC, datetime
+from collections.abc import Callable
 from random import SystemRandom
 from threading import local
 
 import requests
 
 from models.database import open_engine, open_sessions
+from worker import clock
+from worker.clock import Clock
 from worker.cloudslicer import CloudSlicer
 from worker.settings import Settings
 from worker.steps import Kit
+from worker.steps.circuit import Circuit
 from worker.storage import Storage
 
 
@@ -20,31 +23,30 @@ class _Sessions(local):
         self.session = requests.Session()
 
 
-def now() -> datetime:
-    """Return the time, aware and in UTC."""
-    return datetime.now(UTC)
-
-
-def outfit(settings: Settings) -> Kit:
+def outfit(settings: Settings, *, stopping: Callable[[], bool] = lambda: False) -> Kit:
     """Return a kit; nothing in it is connected to anything yet.
 
     It must be made after a fork and never carried over one: its connections are its process's.
     """
-    sessions = _Sessions()
+    http = _Sessions()
+    engine = open_engine(settings.database_url)
+    sessions, now = open_sessions(engine), Clock(engine)
     return Kit(
         settings=settings,
-        sessions=open_sessions(open_engine(settings.database_url)),
+        sessions=sessions,
         slicer=CloudSlicer(
             settings.uplynk_api_url,
             owner=settings.uplynk_user_id,
             key=settings.uplynk_api_key,
-            http=lambda: sessions.session,
-            now=now,
+            http=lambda: http.session,
+            now=clock.local,  # Uplynk's clock is compared with this machine's
             timeout_seconds=settings.uplynk_timeout_seconds,
             connect_seconds=settings.uplynk_connect_seconds,
         ),
-        http=lambda: sessions.session,
+        http=lambda: http.session,
         storage=Storage(settings.storage_url),
         now=now,
         random=SystemRandom(),
+        circuit=Circuit(sessions, settings.uplynk_user_id, now=now, probing=settings.call_claim),
+        stopping=stopping,
     )

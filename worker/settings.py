@@ -90,6 +90,22 @@ class Settings(ClientSettings):
     retry_deadline_hours: Hours = Field(
         24.0, description="A step that has failed for so long without a break fails the export."
     )
+    total_deadline_hours: Hours = Field(
+        24.0 * 14,
+        description="An export that still fails at something so long after it was first asked for,"
+        " or retried, has failed.",
+    )
+    download_deadline_hours: Hours = Field(
+        12.0,
+        description="How long one attempt at a download may last; the next goes on at its byte.",
+    )
+    reexports_of_lost_jobs: int = Field(
+        1,
+        ge=0,
+        le=100,
+        description="How often an export whose job Uplynk erased before its file was brought is"
+        " made, and paid for, again by itself.",
+    )
     submit_settle_seconds: Seconds = Field(
         20.0,
         description="How long a job that may have been created is given to show up in Uplynk's"
@@ -136,6 +152,16 @@ class Settings(ClientSettings):
     def retry_deadline(self) -> timedelta:
         """How long a step may fail without a break."""
         return timedelta(hours=self.retry_deadline_hours)
+
+    @cached_property
+    def total_deadline(self) -> timedelta:
+        """How long an export may fail at whatever, from its first call on."""
+        return timedelta(hours=self.total_deadline_hours)
+
+    @cached_property
+    def download_deadline(self) -> timedelta:
+        """How long one attempt at a download may last."""
+        return timedelta(hours=self.download_deadline_hours)
 
     @cached_property
     def submit_settle(self) -> timedelta:

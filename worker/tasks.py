@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Mapping
+from datetime import timedelta
 from functools import lru_cache
 from typing import Any
 from uuid import UUID
@@ -13,11 +14,13 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as NoConnectionFree
 
 from worker import steps
-from worker.celery import DOWNLOADS, alarm, app, broker_errors, settings, slots, wake
+from worker.celery import DOWNLOADS, alarm, app, broker_errors, settings, slots, stopping, wake
+from worker.clock import local
 from worker.errors import InvalidRequest, Transient
 from worker.logs import get_logger
-from worker.outfit import now, outfit
+from worker.outfit import outfit
 from worker.steps import Kit, Report, Step, Wake
+from worker.steps.wish import Again, Withdrawal, read_as
 
 # More downloads than this need not wait in the broker: SQL knows the others, and their order.
 MOST_WAITING = 8
@@ -30,7 +33,7 @@ _log = get_logger(__name__)
 
 @lru_cache(maxsize=1)
 def _kit_of(_pid: int) -> Kit:
-    return outfit(settings)
+    return outfit(settings, stopping=stopping.is_set)
 
 
 def kit() -> Kit:
@@ -61,10 +64,11 @@ class ExportTask(Task):
 
 def send(wanted: Wake) -> None:
     """Send the wake-up now, or set this worker's alarm for it."""
-    if wanted.at is not None and wanted.at > now():
-        alarm.set(wanted.step, wanted.at)
+    delay = wanted.at - kit().now() if wanted.at is not None else timedelta()
+    if delay > timedelta():
+        alarm.set(wanted.step, local() + delay)  # the timer goes by this machine's clock
     elif wanted.export_id is None:
-        wake(app, wanted.step)
+        wake(app, wanted.step, **dict(wanted.arguments))
     elif waiting(DOWNLOADS) < MOST_WAITING:
         wake(app, wanted.step, export_id=str(wanted.export_id))
 
@@ -79,8 +83,8 @@ def waiting(queue: str) -> int:
     return int(declared.message_count)
 
 
-class CreateTask(ExportTask):
-    """The one message that is more than a wake-up: until it is in SQL, nothing else knows of it.
+class RecordTask(ExportTask):
+    """A message that is more than a wake-up: until it is in SQL, nothing else knows of it.
 
     So it is acknowledged when that is committed, and goes back to its queue while the database is
     away. It is in a worker's hands for milliseconds otherwise.
@@ -91,7 +95,7 @@ class CreateTask(ExportTask):
     reject_on_worker_lost = True
 
     def __call__(self, *args: Any, **kwargs: Any) -> Mapping[str, object]:  # noqa: ANN401  (Celery's)
-        """Set the request down, or put the message back."""
+        """Set down what was asked for, or put the message back."""
         try:
             return super().__call__(*args, **kwargs)
         except InvalidRequest:
@@ -99,15 +103,32 @@ class CreateTask(ExportTask):
         except Exception as error:  # noqa: BLE001  (the one place for it that style asks for)
             # whatever it is: acknowledged now, the request would be lost
             if not isinstance(error, Transient):
-                _log.exception("request not recorded", task_id=self.request.id)
+                _log.exception("message not recorded", task_id=self.request.id)
             time.sleep(PUT_BACK_SECONDS)  # the queue goes round no faster while nothing can be done
             raise Reject(str(error), requeue=True) from None
 
 
-@app.task(name=str(Step.CREATE), base=CreateTask, bind=True)
+@app.task(name=str(Step.CREATE), base=RecordTask, bind=True)
 def create(self: Task, *args: Any, **kwargs: Any) -> Report:  # noqa: ANN401  (whatever was sent)
     """Set down a CMS's request; the keyword arguments are those of `worker.steps.wish.Wish`."""
     return steps.create(kit(), self.request.id, kwargs, args)
+
+
+@app.task(name=str(Step.CANCEL), base=RecordTask)
+def cancel(*args: Any, **kwargs: Any) -> Report:  # noqa: ANN401  (whatever was sent)
+    """Withdraw a request; the keyword arguments are those of `worker.steps.wish.Withdrawal`."""
+    wanted = read_as(Withdrawal, str(Step.CANCEL), kwargs, args)
+    return steps.cancel(kit().sessions, wanted.request_id, now=kit().now())
+
+
+@app.task(name=str(Step.RETRY), base=RecordTask)
+def retry(*args: Any, **kwargs: Any) -> Report:  # noqa: ANN401  (whatever was sent)
+    """Take up again what failed; the keyword arguments are those of `worker.steps.wish.Again`."""
+    wanted = read_as(Again, str(Step.RETRY), kwargs, args)
+    now = kit().now()
+    if wanted.code is not None:
+        return steps.retry_failed(kit().sessions, wanted.code, now=now, before=wanted.before)
+    return steps.retry(kit().sessions, str(wanted.request_id), now=now)
 
 
 @app.task(name=str(Step.SUBMIT), base=ExportTask)

@@ -98,10 +98,29 @@ def test_a_job_that_was_erased_is_lost(
 ) -> None:
     export = under_way(sessions, tmp_path, emulator, run_seconds=1)
     emulator.control.advance(73 * 3600)
-    poll(make_kit(sessions, tmp_path, emulator=emulator))
+    clock = Clock()
+    clock.move(hours=73)
+    poll(make_kit(sessions, tmp_path, emulator=emulator, now=clock))
     after = reload(sessions, export)
     assert (after.state, after.error_code) == (State.FAILED, "job_lost")
     assert "72 hours" in (after.error_message or "")
+
+
+def test_a_young_job_that_is_not_found_is_looked_for_again(
+    sessions: Sessions, tmp_path: Path, emulator: Emulator
+) -> None:
+    export = under_way(sessions, tmp_path, emulator, run_seconds=1)
+    fault = emulator.control.fault("jobs/get", "error", msg="Not found")
+    clock = Clock()
+    kit = make_kit(sessions, tmp_path, emulator=emulator, now=clock)
+    poll(kit)
+    after = reload(sessions, export)
+    assert (after.state, after.attempts) == (State.EXPORTING, 1)
+    emulator.control.remove_fault(fault)
+    emulator.control.advance(60)
+    clock.move(minutes=1)
+    poll(kit)
+    assert reload(sessions, export).state is State.DOWNLOADING
 
 
 @pytest.mark.parametrize("state", ["waiting", "assigned", "rendering", "ASSIGNED", "?"])

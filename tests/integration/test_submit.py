@@ -113,18 +113,38 @@ def test_a_wrong_key_fails_nothing(sessions: Sessions, tmp_path: Path, emulator:
     assert reload(sessions, export).state is State.REQUESTED
 
 
-def test_failing_for_a_day_fails_the_export_in_words(sessions: Sessions, tmp_path: Path) -> None:
+def test_failing_for_a_day_fails_the_export_in_words(
+    sessions: Sessions, tmp_path: Path, emulator: Emulator
+) -> None:
     clock = Clock()
     export = make_export(sessions, state=State.REQUESTED, due_at=clock.time)
-    kit = make_kit(sessions, tmp_path, now=clock)
+    emulator.control.fault("jobs/create_export", "status", status=429, asset=export.asset)
+    kit = make_kit(sessions, tmp_path, emulator=emulator, now=clock)
     for _ in range(400):
         submit(kit)
         if reload(sessions, export).state is State.FAILED:
             break
+        with kit.circuit.watching():
+            kit.slicer.list_jobs(limit=1)  # it is this export only that Uplynk has no time for
         clock.move(minutes=10)
     after = reload(sessions, export)
-    assert (after.state, after.error_code) == (State.FAILED, "uplynk_unreachable")
+    assert (after.state, after.error_code) == (State.FAILED, "uplynk_busy")
     assert "it was tried for 24 hours" in (after.error_message or "")
+
+
+def test_while_uplynk_is_away_for_days_no_export_fails(
+    sessions: Sessions, tmp_path: Path, emulator: Emulator
+) -> None:
+    clock = Clock()
+    exports = [make_export(sessions, state=State.REQUESTED, due_at=clock.time) for _ in range(9)]
+    away = make_kit(sessions, tmp_path, now=clock)
+    for _ in range(400):
+        submit(away)
+        clock.move(minutes=10)
+    assert {reload(sessions, each).state for each in exports} == {State.REQUESTED}
+    back = make_kit(sessions, tmp_path, emulator=emulator, now=clock)
+    submit(back)
+    assert {reload(sessions, each).state for each in exports} == {State.EXPORTING}
 
 
 UNKNOWN = [

@@ -16,14 +16,14 @@ def test_only_json_goes_in_and_out(app: Celery) -> None:
     assert (app.conf.task_serializer, app.conf.result_serializer) == ("json", "json")
 
 
-def test_wake_ups_are_acknowledged_when_they_begin_and_requests_when_they_are_kept(
+def test_wake_ups_are_acknowledged_when_they_begin_and_wishes_when_they_are_kept(
     app: Celery,
 ) -> None:
     assert app.conf.task_acks_late is False
     assert app.conf.task_reject_on_worker_lost is False
     late = {step for step in Step if app.tasks[str(step)].acks_late}
-    assert late == {Step.CREATE}, "the one message that is more than a wake-up"
-    assert app.tasks[str(Step.CREATE)].reject_on_worker_lost is True
+    assert late == {Step.CREATE, Step.CANCEL, Step.RETRY}, "those that are more than wake-ups"
+    assert all(app.tasks[str(step)].reject_on_worker_lost for step in late)
     assert app.conf.broker_transport_options["visibility_timeout"] == 30
 
 

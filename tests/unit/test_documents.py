@@ -48,7 +48,7 @@ def test_every_error_code_is_documented() -> None:
     for file in (ROOT / "worker").rglob("*.py"):
         text = file.read_text()
         for call in re.finditer(
-            r"(?:Transient|Permanent|OutcomeUnknown|unsure|\.fail|super\(\).__init__)\(\s*\"(\w+)\"",
+            r"(?:Transient|Permanent|OutcomeUnknown|unsure|\.fail|\.cancel|super\(\).__init__)\(\s*\"(\w+)\"",
             text,
         ):
             raised.add(call.group(1))

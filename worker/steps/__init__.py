@@ -1,11 +1,26 @@
 """The steps: what is done to a row that is due. They know SQL, Uplynk and files, but no Celery."""
 
+from worker.steps.cancel import cancel
 from worker.steps.create import create
 from worker.steps.download import download
 from worker.steps.kit import Kit
 from worker.steps.poll import poll
 from worker.steps.report import Report, Step, Wake
+from worker.steps.retry import retry, retry_failed
 from worker.steps.submit import submit
 from worker.steps.sweep import sweep
 
-__all__ = ["Kit", "Report", "Step", "Wake", "create", "download", "poll", "submit", "sweep"]
+__all__ = [
+    "Kit",
+    "Report",
+    "Step",
+    "Wake",
+    "cancel",
+    "create",
+    "download",
+    "poll",
+    "retry",
+    "retry_failed",
+    "submit",
+    "sweep",
+]

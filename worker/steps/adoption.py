@@ -111,7 +111,7 @@ def _pages(kit: Kit) -> Iterator[list[Job]]:
         yield fresh
         known.update(job.id for job in fresh)
         skip += len(page)
-        page = kit.slicer.list_jobs(limit=limit, skip=skip)
+        page = _page(kit, limit, skip)
     raise Transient("list_too_long", f"Uplynk's list of jobs has no end after {len(known)}")
 
 
@@ -120,5 +120,10 @@ def _first_page(kit: Kit) -> tuple[int, list[Job]]:
     *sizes, least = PAGES
     for limit in sizes:
         with suppress(Permanent):
-            return limit, kit.slicer.list_jobs(limit=limit)
-    return least, kit.slicer.list_jobs(limit=least)
+            return limit, _page(kit, limit)
+    return least, _page(kit, least)
+
+
+def _page(kit: Kit, limit: int, skip: int = 0) -> list[Job]:
+    with kit.circuit.watching():
+        return kit.slicer.list_jobs(limit=limit, skip=skip)

@@ -5,10 +5,10 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import select
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from models import Export, Request
+from models import Audio, Export, Request
+from models.database import inserted
 from models.export import IS_UNDER_WAY
 from worker.cloudslicer.job import storable
 from worker.errors import InvalidRequest, Transient
@@ -51,7 +51,7 @@ def create(
         request = _recorded(session, request_id, wish, kit.slicer.owner, now)
         export = request.export
         facts = {"request_id": request_id, "state": str(request.state)}
-        if export is None:  # this very id was refused before
+        if export is None:  # this very id was refused before, or cancelled
             return Report(facts)
         facts["export_id"] = str(export.id)
     _log.info("request recorded", asset=wish.asset, **facts)
@@ -82,7 +82,7 @@ def _recorded(
     )
     # first the request: where the same message is a moment ahead in another worker, this waits
     # for it, and no export is begun that nobody asked for
-    if not _inserted(session, request):
+    if not inserted(session, request):
         return session.get_one(Request, request_id)
     request.export = _joined(session, wish, account, now)
     return request
@@ -91,42 +91,37 @@ def _recorded(
 def _joined(session: Session, wish: Wish, account: str, now: datetime) -> Export:
     """Return the export that is under way for this wish, begun now unless there is one."""
     for _ in range(MOST_RACES):
-        if export := _shared(session, wish, account):
+        if export := under_way(session, account, wish.asset, wish.audio):
+            join(export, wish.priority)
             return export
         export = Export.requested(
             account=account, asset=wish.asset, audio=wish.audio, priority=wish.priority, now=now
         )
-        if _inserted(session, export):
+        if inserted(session, export):
             return export
         # another worker began one between the two statements: share that
     raise Transient("races_lost", f"exports of {wish.asset} begin and end faster than can be told")
 
 
-def _shared(session: Session, wish: Wish, account: str) -> Export | None:
-    """Return the export that is under way for this wish, now no less urgent than the wish is."""
-    export = session.scalars(
+def under_way(session: Session, account: str, asset: str, audio: Audio) -> Export | None:
+    """Return the export of this asset and codec that is under way, locked, if there is one."""
+    return session.scalars(
         select(Export)
         .where(
             Export.account == account,
-            Export.asset == wish.asset,
-            Export.audio == wish.audio,
+            Export.asset == asset,
+            Export.audio == audio,
             IS_UNDER_WAY,
         )
         .with_for_update()
+        .execution_options(populate_existing=True)
     ).one_or_none()
-    if export is not None:
-        export.priority = max(export.priority, wish.priority)
-    return export
 
 
-def _inserted(session: Session, row: Request | Export) -> bool:
-    """Return whether the row could be added; False where a unique index has one like it."""
-    try:
-        with session.begin_nested():
-            session.add(row)
-    except IntegrityError:
-        return False
-    return True
+def join(export: Export, priority: int) -> None:
+    """Have the export wanted by one request more, and no less urgent than that is."""
+    export.priority = max(export.priority, priority)
+    export.unwanted_since = None
 
 
 def _refuse(
@@ -135,7 +130,7 @@ def _refuse(
     asset = arguments.get("asset")
     with kit.sessions.begin() as session:
         if session.get(Request, request_id) is None:
-            _inserted(
+            inserted(
                 session,
                 Request(
                     id=request_id,

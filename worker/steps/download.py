@@ -7,11 +7,12 @@ from pathlib import Path, PurePosixPath
 from uuid import UUID
 
 from models import Captions, Export, State, claims
-from worker.errors import ClaimLost, ExportError, Permanent, Transient
+from worker.errors import ClaimLost, ExportError, Permanent, Stopping, Transient
 from worker.logs import get_logger
 from worker.steps import failure
 from worker.steps.heartbeat import Heartbeat
 from worker.steps.kit import Kit
+from worker.steps.persistence import persist
 from worker.steps.report import Report, Step, Wake
 from worker.transfer.captions import is_ttml
 from worker.transfer.fetch import Fetched, UrlGone, fetch, fetch_text
@@ -42,22 +43,22 @@ def download(kit: Kit, export_id: UUID) -> Report:
     export = _taken(kit, export_id) or _taken(kit, None)
     if export is None:
         return Report({"export_id": str(export_id), "state": "not due"})
-    facts = {"export_id": str(export.id)}
     if failure.is_deadly(kit, export, now=kit.now()):
-        error = Permanent("step_died", "each worker that downloaded it died at it")
-        return Report({**facts, "error": error.code}, _failed(kit, export, error))
+        return _failed(
+            kit, export, Permanent("step_died", "each worker that downloaded it died at it")
+        )
     try:
         with Heartbeat(kit, export) as heartbeat:
             brought = _bring(kit, export, heartbeat)
     except ExportError as error:
-        return Report({**facts, "error": error.code}, _failed(kit, export, error))
-    except ClaimLost:
-        _log.warning("outcome dropped", state=str(export.state), **facts)
-        return Report({**facts, "state": "taken over"})
+        trouble = error
+        return persist(kit, lambda: _failed(kit, export, trouble))
+    except (ClaimLost, Stopping) as left:
+        return _left(kit, export, left)
     except Exception as error:  # noqa: BLE001  (the boundary of a row; see failure)
         failure.record_unforeseen(kit, export, error)
-        return Report({**facts, "error": "unforeseen"})
-    return _stored(kit, export, brought)
+        return _told(export, error="unforeseen")
+    return persist(kit, lambda: _stored(kit, export, brought))
 
 
 def _taken(kit: Kit, only: UUID | None) -> Export | None:
@@ -140,17 +141,15 @@ def _captions(kit: Kit, url: str, key: str) -> tuple[Captions, str | None]:
 
 def _stored(kit: Kit, export: Export, brought: Brought) -> Report:
     """Set down that the file is in storage, and what it is like."""
-    facts = {"export_id": str(export.id), "bytes": brought.fetched.size_bytes}
+    size = brought.fetched.size_bytes
     with kit.sessions.begin() as session:
         held = claims.held(session, export.id, export.claim)
         if held is None:
-            _log.warning("outcome dropped", state=str(export.state), **facts)
-            return Report({**facts, "state": "taken over"})
+            return _dropped(export)
         now = kit.now()
         held.advance(State.STORED, now=now, reason="the file is stored and verified")
         held.recovered()
-        held.size_bytes = brought.fetched.size_bytes
-        held.bytes_done = held.bytes_total = brought.fetched.size_bytes
+        held.size_bytes = held.bytes_done = held.bytes_total = size
         held.sha256 = brought.fetched.sha256
         held.duration_seconds = brought.film.duration_seconds
         held.video_codec, held.audio_codec = brought.film.video_codec, brought.film.audio_codec
@@ -165,22 +164,46 @@ def _stored(kit: Kit, export: Export, brought: Brought) -> Report:
             account=export.account,
             by_priority=True,
         )
-    _log.info("export stored", asset=export.asset, captions=str(brought.captions), **facts)
+    _log.info(
+        "export stored",
+        export_id=str(export.id),
+        asset=export.asset,
+        captions=str(brought.captions),
+        bytes=size,
+    )
     wakes = tuple(Wake(Step.DOWNLOAD, next_id) for next_id in waiting)
-    return Report({**facts, "state": str(State.STORED)}, wakes)
+    return _told(export, wakes, bytes=size, state=str(State.STORED))
 
 
-def _failed(kit: Kit, export: Export, error: ExportError) -> tuple[Wake, ...]:
+def _failed(kit: Kit, export: Export, error: ExportError) -> Report:
     """Set down that it failed; where the URL is gone, Uplynk is asked for it again."""
     with kit.sessions.begin() as session:
         held = claims.held(session, export.id, export.claim)
         if held is None:
-            return ()
+            return _dropped(export)
         now = kit.now()
         if isinstance(error, UrlGone):
             held.advance(State.EXPORTING, now=now, reason=f"asking for its URL: {error.message}")
         failure.record(kit, held, error, now=now)
-        if held.due_at is None:
-            return ()
         step = Step.POLL if held.state is State.EXPORTING else Step.SWEEP
-        return (Wake(step, at=held.due_at),)
+        wakes = (Wake(step, at=held.due_at),) if held.due_at else ()
+    return _told(export, wakes, error=error.code)
+
+
+def _left(kit: Kit, export: Export, why: ClaimLost | Stopping) -> Report:
+    """Leave the export to another worker, at once if this one was told to stop."""
+    if isinstance(why, ClaimLost):
+        return _dropped(export)
+    with kit.sessions.begin() as session:
+        if held := claims.held(session, export.id, export.claim):
+            held.release(due_at=kit.now())
+    return _told(export, state="left for another worker")
+
+
+def _dropped(export: Export) -> Report:
+    _log.warning("outcome dropped", export_id=str(export.id), state=str(export.state))
+    return _told(export, state="taken over")
+
+
+def _told(export: Export, wakes: tuple[Wake, ...] = (), **facts: object) -> Report:
+    return Report({"export_id": str(export.id), **facts}, wakes)

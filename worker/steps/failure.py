@@ -11,6 +11,14 @@ from worker.steps.kit import Kit
 # Backing off, these take about half an hour.
 LEAST_TRIES = 10
 
+# What a call to Uplynk ends with where Uplynk is away, or does not let us in.
+OF_UPLYNK = frozenset(
+    {
+        "uplynk_unreachable", "uplynk_unavailable", "uplynk_unreadable", "uplynk_busy",
+        "uplynk_credentials", "outcome_unknown",
+    }
+)  # fmt: skip
+
 _log = get_logger(__name__)
 
 
@@ -20,7 +28,8 @@ def record(
     """Set down that a step failed: to be taken again later, or the end of the export.
 
     A Transient is retried with backoff until the step has failed for RETRY_DEADLINE_HOURS without
-    a break; anything else ends the export at once.
+    a break, or the export has taken TOTAL_DEADLINE_HOURS; anything else ends it at once. While
+    Uplynk is away as a whole, that is no failure of the export's.
 
     Args:
         kit: what to work with.
@@ -29,15 +38,23 @@ def record(
         now: the time.
         least: the shortest delay that makes sense here.
     """
-    limit = kit.settings.retry_deadline
     if not isinstance(error, Transient):
         export.fail(error.code, error.message, now=now)
+    elif kit.circuit.is_open and error.code in OF_UPLYNK:
+        delay = pace.retry_delay(1, random=kit.random, retry_after=error.retry_after)
+        export.release(due_at=now + max(delay, least or delay))
     elif is_hopeless(kit, export, now=now):
-        hours = f"{limit.total_seconds() / 3600:g}"
         export.fail(
             error.code,
-            f"{error.message}; it was tried for {hours} hours without success,"
-            f" {export.attempts + 1} times",
+            f"{error.message}; it was tried for {_hours(kit.settings.retry_deadline)} hours"
+            f" without success, {export.attempts + 1} times",
+            now=now,
+        )
+    elif pace.is_over(export.begun_at, limit=kit.settings.total_deadline, now=now):
+        export.fail(
+            "total_deadline",
+            f"it was not stored within {_hours(kit.settings.total_deadline)} hours"
+            f" (TOTAL_DEADLINE_HOURS); last: {error.code}: {error.message}",
             now=now,
         )
     else:
@@ -55,12 +72,20 @@ def record(
     )
 
 
+def _hours(limit: timedelta) -> str:
+    return f"{limit.total_seconds() / 3600:g}"
+
+
 def is_hopeless(kit: Kit, export: Export, *, now: datetime) -> bool:
     """Return whether a step has failed for so long, and so often, that it is given up.
 
-    So often, because an export that nobody tried for a day has not failed for a day.
+    So often, because an export that nobody tried for a day has not failed for a day; and an outage
+    of Uplynk's does not count.
     """
-    long = pace.is_over(export.failing_since, limit=kit.settings.retry_deadline, now=now)
+    since, outage_ended_at = export.failing_since, kit.circuit.ended_at
+    if since is not None and outage_ended_at is not None:
+        since = max(since, outage_ended_at)
+    long = pace.is_over(since, limit=kit.settings.retry_deadline, now=now)
     return long and export.attempts >= LEAST_TRIES
 
 

@@ -1,5 +1,6 @@
 """Heartbeat: a long step keeps its claim, and learns when it has lost it."""
 
+from datetime import timedelta
 from threading import Event, Thread
 from types import TracebackType
 from typing import Self
@@ -7,12 +8,14 @@ from typing import Self
 from sqlalchemy.exc import SQLAlchemyError
 
 from models import Export, claims
-from worker.errors import ClaimLost
+from worker.errors import ClaimLost, Stopping
 from worker.logs import get_logger
 from worker.steps.kit import Kit
 
 # A claim is renewed this often in its life: three renewals may fail, and it still holds.
 BEATS = 4
+# And at least this often: by it a step learns that its export was cancelled.
+MOST_BETWEEN = timedelta(seconds=2)
 
 _log = get_logger(__name__)
 
@@ -61,14 +64,18 @@ class Heartbeat:
 
         Raises:
             ClaimLost: somebody else took over.
+            Stopping: this worker was told to stop.
         """
         if self._lost.is_set():
             raise ClaimLost
+        if self._kit.stopping():
+            raise Stopping
 
     def _beat(self) -> None:
         life = self._kit.settings.claim
         held_until = self._kit.now() + life
-        while not self._over.wait(life.total_seconds() / BEATS):
+        pause = min(life / BEATS, MOST_BETWEEN).total_seconds()
+        while not self._over.wait(pause):
             now = self._kit.now()
             try:
                 with self._kit.sessions.begin() as session:

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from worker.cloudslicer import CloudSlicer
 from worker.settings import Settings
+from worker.steps.circuit import Circuit
 from worker.storage import Storage
 
 
@@ -25,6 +26,8 @@ class Kit:
         storage: where files end up.
         now: gives the time, aware and in UTC.
         random: where jitter comes from.
+        circuit: the breaker around Uplynk.
+        stopping: whether this worker was told to stop.
     """
 
     settings: Settings
@@ -34,3 +37,5 @@ class Kit:
     storage: Storage
     now: Callable[[], datetime]
     random: Random
+    circuit: Circuit
+    stopping: Callable[[], bool]

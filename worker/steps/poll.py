@@ -10,19 +10,25 @@ from worker.cloudslicer import Job, JobState
 from worker.cloudslicer.reply import NOT_FOUND
 from worker.errors import ExportError, Permanent, Transient
 from worker.logs import get_logger
-from worker.steps import failure
+from worker.steps import failure, renewal, withdraw
 from worker.steps.kit import Kit
+from worker.steps.persistence import persist
 from worker.steps.report import Report, Step, Wake
 
 # One message looks at so many jobs at the most, and for so long: then other short steps get their
 # turn. What was claimed and not looked at is given back.
 MOST_AT_ONCE = 50
 
+# Uplynk erases a job 72 hours after it ended (uplynk-api: life cycle); clocks may differ.
+ERASED_AFTER = timedelta(hours=71)
+
 _log = get_logger(__name__)
 
 
 def poll(kit: Kit) -> Report:
     """Look at the jobs that are due, set down what was learned, and say when to look next."""
+    if away_until := kit.circuit.retry_at(lambda: kit.slicer.list_jobs(limit=1)):
+        return Report({"uplynk": "away"}, (Wake(Step.POLL, at=away_until),))
     begun = kit.now()
     until = begun + kit.settings.call_claim
     account = kit.slicer.owner
@@ -37,13 +43,13 @@ def poll(kit: Kit) -> Report:
         )
     wakes: list[Wake] = []
     looked = 0
-    while due and kit.now() - begun < kit.settings.claim / 2:
+    while due and kit.now() - begun < kit.settings.claim / 2 and not _is_over(kit):
         wakes += _look(kit, due.pop(0))
         looked += 1
     _give_back(kit, due)
     with kit.sessions.begin() as session:
         again = claims.next_due(session, State.EXPORTING, account=account)
-    if again is not None:
+    if again is not None and not kit.stopping():
         # what is due and could not be taken is in somebody's hands: don't run against it
         least = begun if looked else begun + kit.settings.poll_min
         wakes.append(Wake(Step.POLL, at=max(again, least)))
@@ -62,9 +68,26 @@ def _look(kit: Kit, export: Export) -> list[Wake]:
         return []
 
 
+def _is_over(kit: Kit) -> bool:
+    return kit.stopping() or kit.circuit.is_open
+
+
 def _look_at(kit: Kit, export: Export) -> list[Wake]:
-    """Look at one job, and set down what was learned of it."""
-    answer = _asked(kit, str(export.job_id))
+    """Look at one job, and set down what was learned of it; stop it if it is not to go on."""
+    if export.unwanted_since is not None and withdraw.is_unwanted(kit, export):
+        return withdraw.withdraw(kit, export)
+    answer = _asked(withdraw.look(kit, str(export.job_id)), export, now=kit.now())
+    late = (
+        isinstance(answer, Job)
+        and answer.state not in withdraw.ENDED
+        and _is_late(kit, export, now=kit.now())
+    )
+    if late:  # it may end in this very moment, and then it has ended as any other
+        answer = _asked(withdraw.stop(kit, str(export.job_id)), export, now=kit.now())
+    return persist(kit, lambda: _looked(kit, export, answer, late=late))
+
+
+def _looked(kit: Kit, export: Export, answer: Job | ExportError, *, late: bool) -> list[Wake]:
     with kit.sessions.begin() as session:
         held = claims.held(session, export.id, export.claim)
         if held is None:
@@ -75,37 +98,55 @@ def _look_at(kit: Kit, export: Export) -> list[Wake]:
         try:
             if isinstance(answer, ExportError):
                 raise answer
-            _learn(kit, held, answer, now=now)
+            _learn(kit, held, answer, late=late, now=now)
         except ExportError as error:
             failure.record(kit, held, error, now=now)
-        if held.state is State.DOWNLOADING:
-            return [Wake(Step.DOWNLOAD, held.id), Wake(Step.SUBMIT)]
-        # an export that ended has made room in the window
-        return [] if held.state is State.EXPORTING else [Wake(Step.SUBMIT)]
+            if error.code == "job_lost" and held.renewals < kit.settings.reexports_of_lost_jobs:
+                renewal.renew(session, held, now=now, renewals=held.renewals + 1)
+        return _next(held, now=now)
 
 
-def _asked(kit: Kit, job_id: str) -> Job | ExportError:
+def _next(export: Export, *, now: datetime) -> list[Wake]:
+    """Return what is to be woken, as the export stands; one that nobody wants goes no further."""
+    if export.unwanted_since is not None and export.state is State.DOWNLOADING:
+        done = f"no request wants it any more; job {export.job_id} was done at Uplynk"
+        export.cancel("cancelled", done, now=now)
+    elif export.unwanted_since is not None and export.state is State.EXPORTING:
+        export.release(due_at=now)
+    if export.state is State.EXPORTING:
+        return []
+    # an export that has left Uplynk has made room in the window
+    room = Wake(Step.SUBMIT)
+    return [Wake(Step.DOWNLOAD, export.id), room] if export.state is State.DOWNLOADING else [room]
+
+
+def _asked(answer: Job | ExportError, export: Export, *, now: datetime) -> Job | ExportError:
     """Return the job as Uplynk tells it, or what its answer means for the export.
 
-    Only "not found" is final: a refusal has no code that could tell a passing trouble of ours, a
-    wrong key say, from the end of the job.
+    Only "not found" can be final: a refusal has no code that could tell a passing trouble of ours,
+    a wrong key say, from the end of the job. And a job that is too young to have been erased may be
+    one that Uplynk does not show yet.
     """
-    try:
-        return kit.slicer.get_job(job_id)
-    except Permanent as error:
-        if error.code != NOT_FOUND:
-            return Transient(error.code, error.message)
-        return Permanent(
-            "job_lost",
-            f"Uplynk knows no job {job_id} any more (it erases them 72 hours after they end);"
-            " request the asset again",
+    if isinstance(answer, Job | Transient):
+        return answer
+    if answer.code != NOT_FOUND:
+        return Transient(answer.code, answer.message)
+    if now - (export.job_created_at or now) < ERASED_AFTER:
+        return Transient(
+            "job_not_found",
+            f"Uplynk does not know job {export.job_id}, which is too young to have been erased",
         )
-    except ExportError as error:
-        return error
+    return Permanent(
+        "job_lost",
+        f"Uplynk knows no job {export.job_id} any more: it erases them 72 hours after they end",
+    )
 
 
-def _learn(kit: Kit, export: Export, job: Job, *, now: datetime) -> None:
-    """Set down what the job is like, and take the export on if the job has ended."""
+def _learn(kit: Kit, export: Export, job: Job, *, late: bool, now: datetime) -> None:
+    """Set down what the job is like, and take the export on if the job has ended.
+
+    `late` says that the job was told to stop because it took too long.
+    """
     export.job_state = job.word
     export.job_progress = job.progress or None
     export.job_error = job.last_error or export.job_error
@@ -116,15 +157,22 @@ def _learn(kit: Kit, export: Export, job: Job, *, now: datetime) -> None:
         case JobState.ERROR:
             why = job.last_error or "it gave no reason"
             raise Permanent("export_error", f"Uplynk could not export the asset: {why}")
+        case _ if late:
+            hours = f"{kit.settings.export_deadline.total_seconds() / 3600:g}"
+            raise Permanent(
+                "export_deadline",
+                f"Uplynk had not finished job {job.id} within {hours} hours"
+                f" (EXPORT_DEADLINE_HOURS); it was told to stop it, and it is {job.word}",
+            )
+        case JobState.CANCELLED if export.unwanted_since is not None:
+            export.cancel("cancelled", f"job {job.id} was cancelled at Uplynk", now=now)
         case JobState.CANCELLED:
-            export.error_code = "cancelled_at_uplynk"
-            export.error_message = f"job {job.id} was cancelled at Uplynk, and not from here"
-            export.advance(State.CANCELLED, now=now, reason=export.error_message)
+            said = f"job {job.id} was cancelled at Uplynk, and not from here"
+            export.cancel("cancelled_at_uplynk", said, now=now)
         case _:  # waiting (again), assigned, or a word that nobody has heard of
             export.recovered()
             age = now - (export.job_created_at or export.state_since)
             export.release(due_at=now + until_next_look(kit, age))
-            _end_if_late(kit, export, now=now)
 
 
 def _have_url(export: Export, job: Job, *, now: datetime) -> None:
@@ -147,17 +195,10 @@ def until_next_look(kit: Kit, age: timedelta) -> timedelta:
     )
 
 
-def _end_if_late(kit: Kit, export: Export, *, now: datetime) -> None:
-    """End an export whose job nobody finishes."""
-    limit = kit.settings.export_deadline
-    if pace.is_over(export.job_created_at, limit=limit, now=now):
-        export.fail(
-            "export_deadline",
-            f"Uplynk has not finished job {export.job_id} within"
-            f" {limit.total_seconds() / 3600:g} hours (EXPORT_DEADLINE_HOURS);"
-            f" it was last seen {export.job_state}",
-            now=now,
-        )
+def _is_late(kit: Kit, export: Export, *, now: datetime) -> bool:
+    """Return whether nobody finishes the job; a retried export has all its time again."""
+    times = [time for time in (export.job_created_at, export.begun_at) if time is not None]
+    return pace.is_over(max(times, default=None), limit=kit.settings.export_deadline, now=now)
 
 
 def _give_back(kit: Kit, exports: list[Export]) -> None:

@@ -15,18 +15,22 @@ class Step(StrEnum):
     POLL = "exports.poll"
     DOWNLOAD = "exports.download"
     SWEEP = "exports.sweep"
+    CANCEL = "exports.cancel"
+    RETRY = "exports.retry"
 
 
 @dataclass(frozen=True, slots=True)
 class Wake:
     """A step that should be taken: now, or `at` a time; for one export, or for whichever is due.
 
-    To lose one costs time, to send one twice costs nothing.
+    To lose one costs time, to send one twice costs nothing. `arguments` are those of a step that
+    works something off and has not come to its end.
     """
 
     step: Step
     export_id: UUID | None = None
     at: datetime | None = None
+    arguments: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """Submit: Uplynk is asked for an export, once, whatever becomes of the answer."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from sqlalchemy import select
@@ -8,13 +8,15 @@ from sqlalchemy.orm import Session
 
 from models import Audio, Export, State, claims
 from worker.cloudslicer import Job
-from worker.errors import ClaimLost, ExportError, OutcomeUnknown, Transient
+from worker.errors import ClaimLost, ExportError, OutcomeUnknown, Stopping, Transient
 from worker.logs import get_logger
 from worker.steps import adoption, failure
 from worker.steps.heartbeat import Heartbeat
 from worker.steps.kit import Kit
+from worker.steps.persistence import persist
 from worker.steps.poll import until_next_look
 from worker.steps.report import Report, Step, Wake
+from worker.steps.withdraw import stop
 
 # One message works off this much; then it makes room for other short steps, and is sent again.
 MOST_AT_ONCE = 20
@@ -36,7 +38,9 @@ def submit(kit: Kit) -> Report:
     Uplynk's list before all else, and asked for again only when it is surely not there.
     """
     begun, wakes, asked = kit.now(), list[Wake](), list[str]()
-    while len(asked) < MOST_AT_ONCE and kit.now() - begun < MOST_TIME:
+    if away_until := kit.circuit.retry_at(lambda: kit.slicer.list_jobs(limit=1)):
+        return Report({"uplynk": "away"}, (Wake(Step.SUBMIT, at=away_until),))
+    while len(asked) < MOST_AT_ONCE and kit.now() - begun < MOST_TIME and _may_go_on(kit):
         with kit.sessions.begin() as session:
             export, is_new = _taken(kit, session)
         if export is None:
@@ -44,6 +48,10 @@ def submit(kit: Kit) -> Report:
         asked.append(str(export.id))
         wakes += _ask(kit, export) if is_new else _find(kit, export)
     return Report({"exports": asked}, (*wakes, Wake(Step.SUBMIT)))
+
+
+def _may_go_on(kit: Kit) -> bool:
+    return not (kit.stopping() or kit.circuit.is_open)
 
 
 def _taken(kit: Kit, session: Session) -> tuple[Export | None, bool]:
@@ -68,6 +76,7 @@ def _taken(kit: Kit, session: Session) -> tuple[Export | None, bool]:
             State.SUBMITTING, now=now, reason="about to ask Uplynk for it", keep_claim=True
         )
         export.asked_at, export.looks = export.asked_at or now, 0
+        export.begun_at = export.begun_at or now
         return export, True
     return None, False
 
@@ -88,10 +97,14 @@ def _ask(kit: Kit, export: Export) -> list[Wake]:
     if export.claimed_until is None or kit.now() > export.claimed_until - kit.settings.call:
         return []  # this process stood still: the claim may run out under the call
     try:
-        job = kit.slicer.create_export(export.asset, aaclc=export.audio is Audio.AAC_LC)
+        with kit.circuit.watching():
+            job = kit.slicer.create_export(export.asset, aaclc=export.audio is Audio.AAC_LC)
     except ExportError as error:
-        return _unanswered(kit, export, error)
-    return _have(kit, export, job, "Uplynk took it")
+        trouble = error
+    else:
+        wakes = persist(kit, lambda: _have(kit, export, job, "Uplynk took it"))
+        return wakes if wakes is not None else _orphaned(kit, export, job)
+    return persist(kit, lambda: _unanswered(kit, export, trouble))
 
 
 def _unanswered(kit: Kit, export: Export, error: ExportError) -> list[Wake]:
@@ -104,6 +117,9 @@ def _unanswered(kit: Kit, export: Export, error: ExportError) -> list[Wake]:
         unknown = isinstance(error, OutcomeUnknown)
         if isinstance(error, Transient) and not unknown:
             held.advance(State.REQUESTED, now=now, reason=f"not asked: {error.message}")
+            if held.unwanted_since is not None:
+                _drop(held, now=now)
+                return []
         settle = kit.settings.submit_settle if unknown else None
         failure.record(kit, held, error, now=now, least=settle)
         return _again(held)
@@ -115,6 +131,11 @@ def _find(kit: Kit, export: Export) -> list[Wake]:
         with Heartbeat(kit, export) as heartbeat:
             job = adoption.find(kit, export, heartbeat)
     except ClaimLost:
+        return []
+    except Stopping:
+        with kit.sessions.begin() as session:
+            if held := claims.held(session, export.id, export.claim):
+                held.release(due_at=kit.now())
         return []
     except ExportError as error:
         # also a refusal: it is the list that is refused, and the job may be there all the same
@@ -128,7 +149,8 @@ def _find(kit: Kit, export: Export) -> list[Wake]:
             failure.record(kit, held, unseen, now=kit.now())
             return _again(held)
     if job is not None:
-        return _have(kit, export, job, "its job was found in Uplynk's list")
+        reason = "its job was found in Uplynk's list"
+        return persist(kit, lambda: _have(kit, export, job, reason)) or []
     return _not_there(kit, export)
 
 
@@ -142,17 +164,30 @@ def _not_there(kit: Kit, export: Export) -> list[Wake]:
         held.looks += 1
         if held.looks < LOOKS_NEEDED:
             held.release(due_at=now + kit.settings.submit_settle)
+        elif held.unwanted_since is not None:
+            _drop(held, now=now)
         else:
             held.advance(State.REQUESTED, now=now, reason="Uplynk surely has no job for it")
         return _again(held)
+
+
+def _drop(export: Export, *, now: datetime) -> None:
+    export.cancel("cancelled", "no request wants it any more; Uplynk has no job for it", now=now)
 
 
 def _again(export: Export) -> list[Wake]:
     return [Wake(Step.SUBMIT, at=export.due_at)] if export.due_at else []
 
 
-def _have(kit: Kit, export: Export, job: Job, reason: str) -> list[Wake]:
-    """Set down that Uplynk has the job.
+def _orphaned(kit: Kit, export: Export, job: Job) -> list[Wake]:
+    """Stop a job that came so late that its export has another, or has ended."""
+    _log.error("job of no export", export_id=str(export.id), asset=export.asset)
+    stop(kit, job.id)
+    return []
+
+
+def _have(kit: Kit, export: Export, job: Job, reason: str) -> list[Wake] | None:
+    """Set down that Uplynk has the job; returns None if that is no export's.
 
     Also where the claim was lost meanwhile: the job is a fact, and paid for, and whoever took over
     is still looking for it. Only where a job is on record already is this one dropped.
@@ -160,11 +195,12 @@ def _have(kit: Kit, export: Export, job: Job, reason: str) -> list[Wake]:
     with kit.sessions.begin() as session:
         held = claims.held(session, export.id, export.claim)
         held = held or claims.unanswered(session, export.id)
+        other = _owner_of(session, job.id)
         if held is None:
             _log.warning("outcome dropped", export_id=str(export.id), state=str(export.state))
-            return []
+            return [] if other else None
         now = kit.now()
-        if other := _owner_of(session, job.id):
+        if other:
             held.fail(
                 "job_taken",
                 f"Uplynk answered with job {job.id}, which export {other} has already",
@@ -176,7 +212,8 @@ def _have(kit: Kit, export: Export, job: Job, reason: str) -> list[Wake]:
         held.advance(State.EXPORTING, now=now, reason=f"{reason}: job {job.id}")
         held.recovered()
         held.job_id, held.job_state, held.job_created_at = job.id, job.word, now
-        held.due_at = now + until_next_look(kit, timedelta())
+        if held.unwanted_since is None:  # else the poll is to have it cancelled, at once
+            held.due_at = now + until_next_look(kit, timedelta())
         _log.info("export under way", export_id=str(held.id), asset=held.asset)
         return [Wake(Step.POLL, at=held.due_at)]
 

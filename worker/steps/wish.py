@@ -2,10 +2,19 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Self, TypeVar
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, field_validator
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from models import Audio
 from worker.cloudslicer.job import storable
@@ -61,37 +70,71 @@ class Wish(BaseModel):
         return Audio.AAC_LC if self.aaclc else Audio.HE_AAC
 
 
+class Withdrawal(BaseModel):
+    """The arguments of `exports.cancel`."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    request_id: str
+
+
+class Again(BaseModel):
+    """The arguments of `exports.retry`: one request, or all that failed with a code."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    request_id: str | None = None
+    code: _Name | None = None
+    before: Annotated[AwareDatetime | None, Field(strict=False)] = None  # JSON has no times
+
+    @model_validator(mode="after")
+    def _is_one(self) -> Self:
+        if (self.request_id is None) == (self.code is None):
+            raise ValueError("takes either a request_id or the code of an error")
+        return self
+
+
+_Read = TypeVar("_Read", bound=BaseModel)
+
+
 def read(arguments: Mapping[str, Any], positional: Sequence[Any] = ()) -> Wish:
-    """Return the wish that a task's arguments express.
+    """Return the wish that the arguments of `exports.create` express; raises as `read_as` does."""
+    return read_as(Wish, "exports.create", arguments, positional)
+
+
+def read_as(
+    kind: type[_Read], task: str, arguments: Mapping[str, Any], positional: Sequence[Any] = ()
+) -> _Read:
+    """Return what the arguments of `task` express.
 
     Raises:
         InvalidRequest: they make no sense; the message names each argument that is wrong.
     """
     if positional:
         raise InvalidRequest(
-            f"exports.create takes keyword arguments only, and {len(positional)} came without one"
+            f"{task} takes keyword arguments only, and {len(positional)} came without one"
         )
     if any(text != storable(text) for text in _texts(arguments)):
         raise InvalidRequest(
-            "exports.create was sent text that no database takes: NUL, or half a surrogate pair"
+            f"{task} was sent text that no database takes: NUL, or half a surrogate pair"
         )
     try:
-        return Wish.model_validate(dict(arguments))
+        return kind.model_validate(dict(arguments))
     except ValidationError as error:
-        wrong = [f"{_named(one['loc'])}: {_said(one)}" for one in error.errors(include_url=False)]
-        raise InvalidRequest(
-            "exports.create was sent wrong arguments: " + "; ".join(wrong)
-        ) from None
+        wrong = [
+            f"{_named(one['loc'])}: {_said(one, task)}" for one in error.errors(include_url=False)
+        ]
+        raise InvalidRequest(f"{task} was sent wrong arguments: " + "; ".join(wrong)) from None
 
 
 def _named(location: tuple[int | str, ...]) -> str:
-    return ".".join(str(part)[:60] for part in location)
+    return ".".join(str(part)[:60] for part in location) or "as a whole"
 
 
-def _said(error: Any) -> str:  # noqa: ANN401  (pydantic's ErrorDetails)
+def _said(error: Any, task: str) -> str:  # noqa: ANN401  (pydantic's ErrorDetails)
     match error["type"]:
         case "extra_forbidden":
-            return "is no argument of exports.create"
+            return f"is no argument of {task}"
         case "missing":
             return "is missing"
         case "string_pattern_mismatch":

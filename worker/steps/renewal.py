@@ -1,0 +1,38 @@
+"""Renewal: another export takes the place of one that ended without a file."""
+
+from datetime import datetime
+
+from sqlalchemy.orm import Session
+
+from models import Export
+from worker.steps.wanted import waiting
+
+
+def renew(session: Session, export: Export, *, now: datetime, renewals: int) -> Export | None:
+    """Return a new export for the requests that still want what `export` did not bring.
+
+    It is a job of its own, and paid for. None where no request is left.
+
+    Args:
+        session: in a transaction that holds the lock of `export`, which has ended.
+        export: the one that ended.
+        now: the time.
+        renewals: how many exports before the new one were lost at Uplynk.
+    """
+    requests = waiting(session, export)
+    if not requests:
+        return None
+    session.flush()  # one export at a time is under way for an asset and codec, also in here
+    successor = Export.requested(
+        account=export.account,
+        asset=export.asset,
+        audio=export.audio,
+        priority=max(request.priority for request in requests),
+        now=now,
+        reason=f"in the place of export {export.id} (job {export.job_id})",
+    )
+    successor.renewals = renewals
+    for request in requests:
+        request.export = successor
+    session.flush()
+    return successor

@@ -1,0 +1,129 @@
+"""Retry: an export that ended without its file is taken up again, where that makes sense."""
+
+from datetime import datetime
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session, sessionmaker
+
+from models import Export, Request, State
+from models.state import UNDER_WAY
+from worker.cloudslicer.reply import NOT_FOUND, REFUSED
+from worker.errors import InvalidRequest
+from worker.logs import get_logger
+from worker.steps.create import join, under_way
+from worker.steps.renewal import renew
+from worker.steps.report import Report, Step, Wake
+from worker.steps.wanted import locked
+from worker.steps.wish import check_id
+
+# One message retries so many at the most, and sends itself on.
+MOST_AT_ONCE = 500
+
+# After these the job has no file to give, and never will: only another job does.
+_JOB_IS_SPENT = frozenset(
+    {"export_error", "export_deadline", "job_lost", "job_not_found", "cancelled_at_uplynk"}
+)
+# After these Uplynk surely has no job.
+_NEVER_BEGUN = frozenset({REFUSED, NOT_FOUND, "cancelled", "job_taken"})
+
+_STEPS = {
+    State.REQUESTED: Step.SUBMIT,
+    State.SUBMITTING: Step.SUBMIT,
+    State.EXPORTING: Step.POLL,
+    State.DOWNLOADING: Step.DOWNLOAD,
+}
+
+_log = get_logger(__name__)
+
+
+def retry(sessions: sessionmaker[Session], request_id: str, *, now: datetime) -> Report:
+    """Take up the export of a request that failed or was cancelled; else nothing changes.
+
+    A file whose URL is on record is fetched again, a job that may still be done is looked at, an
+    export that Uplynk may have is looked for. Only what can't be had in these ways is exported, and
+    paid for, anew; as a new export that takes the place of the old one.
+
+    Raises:
+        InvalidRequest: there is no such request, or it made no sense when it came.
+    """
+    check_id(request_id)
+    with sessions.begin() as session:
+        return _retried(session, request_id, now=now)
+
+
+def retry_failed(
+    sessions: sessionmaker[Session], code: str, *, now: datetime, before: datetime | None = None
+) -> Report:
+    """Retry all requests that failed with `code`, some at a time.
+
+    Those that failed at `before` or later (None: now) are left alone: what fails again in the
+    meantime is not retried again and again.
+    """
+    before = before or now
+    wakes: list[Wake] = []
+    with sessions.begin() as session:
+        chosen = session.scalars(
+            select(Request.id)
+            .join(Export, Request.export_id == Export.id)
+            .where(
+                Export.state == State.FAILED,
+                Export.error_code == code,
+                Export.state_since < before,
+                Request.cancelled_at.is_(None),
+            )
+            .limit(MOST_AT_ONCE)
+        ).all()
+    for request_id in chosen:
+        with sessions.begin() as session:
+            wakes += _retried(session, request_id, now=now).wakes
+    if len(chosen) == MOST_AT_ONCE:
+        rest = (("code", code), ("before", before.isoformat()))
+        wakes.append(Wake(Step.RETRY, arguments=rest))
+    return Report({"code": code, "retried": len(chosen)}, tuple(dict.fromkeys(wakes)))
+
+
+def _retried(session: Session, request_id: str, *, now: datetime) -> Report:
+    request, export = locked(session, request_id)
+    if request is None:
+        raise InvalidRequest(f"there is no request {request_id}")
+    if export is None:
+        raise InvalidRequest(
+            f"request {request_id} was {request.state} before anything was exported for it;"
+            " send another, with an id of its own"
+        )
+    request.cancelled_at = None
+    if export.state in UNDER_WAY:
+        join(export, request.priority)
+    elif export.state is not State.STORED:
+        export = _taken_up(session, request, export, now=now)
+    facts = {"request_id": request_id, "export_id": str(export.id), "state": str(export.state)}
+    _log.info("export retried", **facts)
+    step = _STEPS.get(export.state)
+    only = export.id if step is Step.DOWNLOAD else None
+    return Report(facts, (Wake(step, only),) if step else ())
+
+
+def _taken_up(session: Session, request: Request, export: Export, *, now: datetime) -> Export:
+    """Return the export that goes on for the request: this one, another under way, or a new one."""
+    if other := under_way(session, export.account, export.asset, export.audio):
+        request.export = other
+        join(other, request.priority)
+        return other
+    state = _where(export)
+    if state is None:
+        session.flush()  # that it is wanted again
+        return renew(session, export, now=now, renewals=0) or export
+    export.retry(state, now=now, reason="retried")
+    export.priority = max(export.priority, request.priority)
+    return export
+
+
+def _where(export: Export) -> State | None:
+    """Return the state in which the export goes on, or None if only a new job can help."""
+    if export.job_id is None:
+        if export.asked_at is None or export.error_code in _NEVER_BEGUN:
+            return State.REQUESTED
+        return State.SUBMITTING  # Uplynk may have it
+    if export.error_code in _JOB_IS_SPENT or export.job_state in {"error", "cancelled"}:
+        return None
+    return State.DOWNLOADING if export.url else State.EXPORTING

@@ -1,0 +1,44 @@
+"""Wanted: a request and its export, locked together in the order that keeps them from deadlocks."""
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from models import Export, Request, claims
+from worker.errors import Transient
+
+MOST_MOVES = 5
+
+
+def locked(session: Session, request_id: str) -> tuple[Request | None, Export | None]:
+    """Return the request and its export, both locked; None for what there is not.
+
+    An export's lock comes before those of its requests, here and everywhere. Where an export is
+    renewed at this very moment, its requests have another one afterwards: that is followed.
+    """
+    for _ in range(MOST_MOVES):
+        request = session.get(Request, request_id, populate_existing=True)
+        if request is None:
+            return None, None
+        export = claims.locked(session, request.export_id) if request.export_id else None
+        request = session.scalars(
+            select(Request)
+            .where(Request.id == request_id)
+            .with_for_update(of=Request)
+            .execution_options(populate_existing=True)
+        ).one()
+        if request.export_id == (export.id if export else None):
+            return request, export
+    raise Transient("races_lost", f"request {request_id} moves faster than can be told")
+
+
+def waiting(session: Session, export: Export) -> list[Request]:
+    """Return the export's requests that are not cancelled, locked; its own lock comes before."""
+    return list(
+        session.scalars(
+            select(Request)
+            .where(Request.export_id == export.id, Request.cancelled_at.is_(None))
+            .order_by(Request.id)
+            .with_for_update(of=Request)
+            .execution_options(populate_existing=True)
+        )
+    )

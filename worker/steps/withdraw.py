@@ -1,0 +1,92 @@
+"""Withdraw: a job that is not wanted any more, or takes too long, is stopped at Uplynk."""
+
+from models import Export, State, claims
+from worker.cloudslicer import Job, JobState
+from worker.cloudslicer.reply import NOT_FOUND
+from worker.errors import ExportError, Permanent, Transient
+from worker.logs import get_logger
+from worker.steps import failure, renewal
+from worker.steps.kit import Kit
+from worker.steps.persistence import persist
+from worker.steps.report import Step, Wake
+
+ENDED = frozenset({JobState.DONE, JobState.ERROR, JobState.CANCELLED})
+
+_log = get_logger(__name__)
+
+
+def stop(kit: Kit, job_id: str) -> Job | ExportError:
+    """Have Uplynk stop the job; returns the job as it is then, or why that is not known.
+
+    A job that ended in the meantime can't be stopped (uplynk-api: jobs/cancel): it comes back as
+    what it became.
+    """
+    try:
+        with kit.circuit.watching():
+            return kit.slicer.cancel_job(job_id)
+    except Permanent:
+        return look(kit, job_id)
+    except ExportError as error:
+        return error
+
+
+def look(kit: Kit, job_id: str) -> Job | ExportError:
+    """Return the job as Uplynk tells it, or why that is not known."""
+    try:
+        with kit.circuit.watching():
+            return kit.slicer.get_job(job_id)
+    except ExportError as error:
+        return error
+
+
+def is_unwanted(kit: Kit, export: Export) -> bool:
+    """Return whether nobody wants the export now; somebody may, since it was claimed."""
+    with kit.sessions.begin() as session:
+        held = claims.held(session, export.id, export.claim)
+        return held is not None and held.unwanted_since is not None
+
+
+def withdraw(kit: Kit, export: Export) -> list[Wake]:
+    """Stop the job of an export that nobody wants, and end the export."""
+    answer = stop(kit, str(export.job_id))
+    return persist(kit, lambda: _withdrawn(kit, export, answer))
+
+
+def _withdrawn(kit: Kit, export: Export, answer: Job | ExportError) -> list[Wake]:
+    with kit.sessions.begin() as session:
+        held = claims.held(session, export.id, export.claim)
+        if held is None:
+            _log.warning("outcome dropped", export_id=str(export.id), state=str(export.state))
+            return []
+        now = kit.now()
+        if isinstance(answer, ExportError) and answer.code != NOT_FOUND:
+            trouble = answer if isinstance(answer, Transient) else _refused(answer)
+            failure.record(kit, held, trouble, now=now)
+            return _again(held)
+        if isinstance(answer, Job):
+            held.job_state, held.job_finished_at = answer.word, answer.finished_at
+            held.url = answer.url or held.url
+            if answer.state not in ENDED:  # it stops within 10 s
+                held.release(due_at=now + kit.settings.poll_min)
+                return _again(held)
+        wanted_again = held.unwanted_since is None
+        held.cancel("cancelled", f"no request wants it any more; {_fate(answer)}", now=now)
+        if wanted_again:  # in the moment between
+            renewal.renew(session, held, now=now, renewals=0)
+        return [Wake(Step.SUBMIT)]
+
+
+def _fate(answer: Job | ExportError) -> str:
+    if isinstance(answer, ExportError):
+        return "Uplynk knows its job no more"
+    if answer.state is JobState.CANCELLED:
+        return f"job {answer.id} was cancelled at Uplynk"
+    return f"job {answer.id} had ended at Uplynk already ({answer.word})"
+
+
+def _refused(error: ExportError) -> Transient:
+    return Transient(error.code, f"whether its job still runs can't be told: {error.message}")
+
+
+def _again(export: Export) -> list[Wake]:
+    return [Wake(Step.POLL, at=export.due_at)] if export.state is State.EXPORTING else []
