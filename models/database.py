@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, sessionmaker
 
@@ -33,6 +34,8 @@ _TIMEOUTS = (
     f" -c idle_in_transaction_session_timeout={2 * STATEMENT_SECONDS}s"
 )
 
+_READ_ONLY = "25006"  # read_only_sql_transaction (PostgreSQL's manual, appendix A)
+
 _SQLITE_PRAGMAS = {
     "synchronous": "NORMAL",
     "foreign_keys": "ON",
@@ -56,7 +59,7 @@ def open_engine(url: str, *, pool_size: int = 5) -> Engine:
         parsed = parsed.set(drivername="postgresql+psycopg")
     if parsed.get_backend_name() == "sqlite":
         return _open_sqlite(parsed.render_as_string(hide_password=False), parsed.database)
-    return create_engine(
+    engine = create_engine(
         parsed,
         pool_size=pool_size,
         max_overflow=-1,  # as many as there are threads: none waits for a connection
@@ -66,6 +69,17 @@ def open_engine(url: str, *, pool_size: int = 5) -> Engine:
         isolation_level="READ COMMITTED",
         connect_args=_connect_args(parsed),
     )
+    event.listen(engine, "handle_error", _leave_read_only)
+    return engine
+
+
+def _leave_read_only(context: ExceptionContext) -> None:
+    """Have a connection that may only read closed, not kept: its server was made a standby, say.
+
+    It would answer well for ever, and each write over it would fail.
+    """
+    if getattr(context.original_exception, "sqlstate", None) == _READ_ONLY:
+        context.is_disconnect = True
 
 
 def open_sessions(engine: Engine) -> sessionmaker[Session]:

@@ -4,6 +4,7 @@ All of Celery's policy stands here, and `tests/unit/test_celery_policy.py` reads
 """
 
 import logging
+import signal
 from datetime import UTC, datetime
 from typing import Any
 
@@ -106,6 +107,7 @@ class Rouser(bootsteps.StartStopStep):
 
     def start(self, worker: Any) -> None:  # noqa: ANN401  (Celery's)
         """Begin to wake steps."""
+        _leave_off_at(signal.SIGQUIT)
         queues = worker.app.amqp.queues.consume_from
         places = worker.max_concurrency or worker.concurrency
         if EXPORTS in queues and DOWNLOADS in queues and places > 1:
@@ -160,6 +162,18 @@ def _watch_parent(**_: object) -> None:
 @worker_shutting_down.connect
 def _stop(**_: object) -> None:
     stopping.begin(active_children)
+
+
+def _leave_off_at(number: signal.Signals) -> None:
+    """Have the steps leave off when this signal comes, before Celery's handler waits for them."""
+    handle = signal.getsignal(number)
+
+    def leave_off(*arguments: Any) -> None:  # noqa: ANN401  (a signal handler's)
+        stopping.begin(active_children)
+        if callable(handle):
+            handle(*arguments)
+
+    signal.signal(number, leave_off)
 
 
 @setup_logging.connect

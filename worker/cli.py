@@ -1,8 +1,10 @@
 """The command line: `uplynk-export`. Exit status 0 only when what was asked for was achieved."""
 
 import json
+import logging
 import sys
 import time
+from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -18,9 +20,9 @@ from emulator.__main__ import main as emulator_command
 from emulator.settings import EmulatorSettings
 from models import State
 from models.state import TERMINAL
+from worker import changes, embedded, logs, records, rendezvous, tables
 from worker import demo as demonstration
 from worker import doctor as doctors
-from worker import embedded, records, rendezvous, tables
 from worker.errors import InvalidRequest, SettingsError
 from worker.outfit import outfit
 from worker.runs import Wanted, WorkerDied
@@ -59,6 +61,7 @@ class Group(click.Group):
 @click.version_option(package_name="uplynk-export")
 def main() -> None:
     """Export Uplynk assets as MP4 files."""
+    logs.configure("auto", level=logging.WARNING)  # standard output is for what was asked for
 
 
 @main.command()
@@ -206,6 +209,37 @@ def show(request_or_export: str) -> None:
 
 
 @main.command()
+@click.argument("ids", metavar="ID...", nargs=-1, required=True)
+def cancel(ids: tuple[str, ...]) -> None:
+    """Withdraw requests, each by its id or its export's.
+
+    An export that nobody else wants is stopped, at Uplynk as well. The exit status is 0 only if all
+    of them are cancelled.
+    """
+    settings = load_client()
+    _tell(settings, changes.cancel(settings, ids))
+
+
+@main.command()
+@click.argument("ids", metavar="[ID...]", nargs=-1)
+@click.option("--code", help="All requests that failed with this code; see docs/errors.md.")
+def retry(ids: tuple[str, ...], *, code: str | None) -> None:
+    """Take up again what failed or was cancelled, by the ids of requests or exports, or by a code.
+
+    A file that Uplynk still has is fetched again; only what can't be had in another way is
+    exported, and paid for, anew.
+    """
+    if bool(ids) == bool(code):
+        raise click.UsageError("name either IDs or a --code")
+    settings = load_client()
+    if code:
+        click.echo(f"{changes.retry_failed(settings, code)} taken up again")
+        _wake(settings)
+        return
+    _tell(settings, changes.retry(settings, ids))
+
+
+@main.command()
 def doctor() -> None:
     """Examine settings, database, broker, storage and credentials; say what to do."""
     settings = load()
@@ -219,6 +253,27 @@ def doctor() -> None:
 
 
 main.add_command(emulator_command, "emulator")
+
+
+def _tell(settings: ClientSettings, made: Iterable[changes.Change]) -> None:
+    """Say what became of each change, and have the workers go on from there."""
+    told = []
+    for change in made:
+        told.append(change)
+        says = f"  {change.says}" if change.says else ""
+        click.echo(f"{change.request_id}  {change.state or 'unknown'}{says}", err=not change.well)
+    _wake(settings)
+    if not all(change.well for change in told):
+        raise click.exceptions.Exit(1)
+
+
+def _wake(settings: ClientSettings) -> None:
+    """Have a worker look for what is due now; without a broker the next sweep does."""
+    try:
+        with _client(rendezvous.broker_url(settings)) as app:
+            app.send_task("exports.sweep", queue="exports", retry=False)
+    except (SettingsError, OperationalError, OSError) as error:
+        click.echo(f"the workers could not be woken, and go on by themselves ({error})", err=True)
 
 
 def _send(broker_url: str, request_id: str, arguments: dict[str, Any]) -> None:

@@ -1,8 +1,10 @@
 """Stopping: a worker that is told to stop does so within seconds, whatever it is at."""
 
 import os
+import signal
 import threading
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from multiprocessing.sharedctypes import RawValue
 from typing import Any
 
@@ -42,5 +44,6 @@ class Stopping:
 def _end(children: Callable[[], Iterable[Any]]) -> None:
     _log.warning("worker ended while a step was under way")
     for child in children():
-        child.kill()
+        with suppress(ProcessLookupError):
+            os.kill(child.pid, signal.SIGKILL)
     os._exit(0)

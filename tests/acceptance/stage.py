@@ -83,9 +83,13 @@ class Stage:
     ) -> str:
         """Send a message by name, as a CMS does; returns the request's id."""
         request_id = request_id or str(uuid4())
-        with Celery(broker=self.broker_url, set_as_current=False) as app:
-            app.send_task(task, task_id=request_id, queue="exports", kwargs=arguments)
+        self.order(task, task_id=request_id, **arguments)
         return request_id
+
+    def order(self, task: str, *, task_id: str | None = None, **arguments: Any) -> None:
+        """Send a task by name, as a CMS does."""
+        with Celery(broker=self.broker_url, set_as_current=False) as app:
+            app.send_task(task, task_id=task_id, queue="exports", kwargs=arguments)
 
     def request(self, request_id: str) -> Request | None:
         """Return the request as it is on record, if it is."""

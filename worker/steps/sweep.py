@@ -29,6 +29,11 @@ def sweep(kit: Kit) -> Report:
             account=account,
             by_priority=True,
         )
+        claimed = claims.next_due(session, State.DOWNLOADING, account=account)
     wakes += [Wake(Step.DOWNLOAD, export_id) for export_id in downloads]
+    if (
+        claimed is not None and claimed > now
+    ):  # one that waits for its next try, or whose taker died
+        wakes.append(Wake(Step.SWEEP, at=claimed))
     woken = [str(wake.step) for wake in wakes if wake.at is None]
     return Report({"woken": woken}, tuple(wakes))

@@ -1,0 +1,88 @@
+"""Changes: what a person has done to requests on record, at once and without a worker."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from sqlalchemy import Engine
+
+from models import State
+from models.database import open_engine, open_sessions
+from worker import records, steps
+from worker.clock import Clock
+from worker.errors import InvalidRequest
+from worker.settings import ClientSettings
+from worker.steps import Step
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What became of a request that somebody wanted changed: `says` why, if it is not `well`."""
+
+    request_id: str
+    state: State | None
+    says: str
+    well: bool
+
+
+@contextmanager
+def _database(settings: ClientSettings) -> Iterator[Engine]:
+    engine = open_engine(settings.database_url)
+    try:
+        yield engine
+    finally:
+        engine.dispose()
+
+
+def cancel(settings: ClientSettings, names: Sequence[str]) -> Iterator[Change]:
+    """Withdraw requests, each by its id or its export's; gives what each is then."""
+    with _database(settings) as engine:
+        sessions, now = open_sessions(engine), Clock(engine)
+        for name in names:
+            request_id = _known(settings, name)
+            if request_id is None:
+                yield _unknown(name)
+                continue
+            facts = steps.cancel(sessions, request_id, now=now()).facts
+            state = State(str(facts["state"]))
+            well = state is State.CANCELLED
+            yield Change(request_id, state, "" if well else "too late to cancel it", well=well)
+
+
+def retry(settings: ClientSettings, names: Sequence[str]) -> Iterator[Change]:
+    """Take requests up again, each by its id or its export's; gives what each is then."""
+    with _database(settings) as engine:
+        sessions, now = open_sessions(engine), Clock(engine)
+        for name in names:
+            request_id = _known(settings, name)
+            if request_id is None:
+                yield _unknown(name)
+                continue
+            try:
+                facts = steps.retry(sessions, request_id, now=now()).facts
+            except InvalidRequest as error:
+                yield Change(name, None, str(error), well=False)
+            else:
+                yield Change(request_id, State(str(facts["state"])), "", well=True)
+
+
+def retry_failed(settings: ClientSettings, code: str) -> int:
+    """Take up all requests that failed with `code`; returns how many they were."""
+    with _database(settings) as engine:
+        sessions, now = open_sessions(engine), Clock(engine)
+        before, count = now(), 0
+        while True:
+            report = steps.retry_failed(sessions, code, now=now(), before=before)
+            count += int(str(report.facts["retried"]))
+            if all(wake.step is not Step.RETRY for wake in report.wakes):
+                return count
+
+
+def _unknown(name: str) -> Change:
+    return Change(name, None, "there is no request or export of this id", well=False)
+
+
+def _known(settings: ClientSettings, name: str) -> str | None:
+    with records.reading(settings) as session:
+        request = records.found(session, name)
+        return request.id if request else None
