@@ -6,6 +6,7 @@ import struct
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from itertools import cycle
 from socketserver import BaseRequestHandler, ThreadingTCPServer
 from threading import Event, Lock, Thread
 from typing import cast
@@ -17,13 +18,16 @@ RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER on, of 0 s: closing sends 
 class Say:
     """An answer: `head` at once; then silence until the test is over, a reset, or the end.
 
-    A deaf server does not even read what it answers.
+    A deaf server does not even read what it answers. One that drips says a byte at a time, with so
+    much silence before each, and begins anew at `from_byte` when it is through.
     """
 
     head: bytes = b""
     deaf: bool = False
     hold: bool = False
     reset: bool = False
+    drip_seconds: float = 0.0
+    from_byte: int = 0
 
 
 @dataclass
@@ -62,12 +66,22 @@ class _Handler(BaseRequestHandler):
             answer = server.answers.pop(0) if len(server.answers) > 1 else server.answers[0]
         if not answer.deaf:
             server.heard.requests.append(_read(connection))
+        if answer.drip_seconds:
+            _drip(connection, answer, server.over)
         connection.sendall(answer.head)
         if answer.hold:
             server.over.wait(30)
         if answer.reset:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
         connection.close()
+
+
+def _drip(connection: socket.socket, answer: Say, over: Event) -> None:
+    connection.sendall(answer.head[: answer.from_byte])
+    for byte in cycle(answer.head[answer.from_byte :]):
+        if over.wait(answer.drip_seconds):
+            return
+        connection.sendall(bytes([byte]))
 
 
 def _read(connection: socket.socket) -> bytes:

@@ -159,18 +159,27 @@ def test_the_job_may_have_been_made_or_not(kind: str, made: int, emulator: Emula
 @each_call
 @pytest.mark.parametrize("status", [429, 500, 503])
 @pytest.mark.parametrize("body", ["html", "empty", "json"])
-@pytest.mark.parametrize(("header", "seconds"), [(None, None), (7, 7), (DATE, 90), ("soon", None)])
+@pytest.mark.parametrize(("header", "seconds"), [(None, None), (7, 7), ("soon", None)])
 def test_a_server_that_is_busy_is_waited_for(
     call: Call, status: int, body: str, header: Any, seconds: int | None, emulator: Emulator
 ) -> None:
     asked = {} if header is None else {"retry_after": header}
     emulator.control.fault(call.path, "status", status=status, body=body, **asked)
-    clock = Clock(datetime(2026, 1, 1, 12, tzinfo=UTC))
-    error = failure(call, emulator.url, now=clock)
+    error = failure(call, emulator.url)
     expected = (Transient, "uplynk_busy") if status == 429 else (call.unsure, "uplynk_unavailable")
     assert (type(error), error.code) == expected
     assert error.retry_after == (seconds and timedelta(seconds=seconds))
     assert f"HTTP {status}" in error.message
+
+
+@each_call
+def test_a_date_to_wait_for_is_of_the_servers_clock(call: Call) -> None:
+    busy = http("503 Busy", Retry_After=DATE, Date="Thu, 01 Jan 2026 12:00:00 GMT")
+    clock = Clock(datetime(2026, 1, 1, 11, 50, tzinfo=UTC))
+    with raw_server(busy) as heard:
+        assert failure(call, heard.url, now=clock).retry_after == timedelta(seconds=90)
+    with raw_server(http("503 Busy", Retry_After=DATE)) as heard:
+        assert failure(call, heard.url, now=clock).retry_after == timedelta(seconds=690)
 
 
 @each_call

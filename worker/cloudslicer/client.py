@@ -1,24 +1,28 @@
 """The client: one method for each call that the worker makes, each attempt signed anew."""
 
+import time
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
-from ssl import SSLCertVerificationError
+from datetime import datetime, timedelta
 from typing import Any
 
 import requests
 from pydantic import SecretStr
-from urllib3.exceptions import HTTPError, LocationParseError, NewConnectionError, SSLError
+from urllib3 import Timeout
 
-from worker.cloudslicer import reply
+from worker.cloudslicer import reply, wire
 from worker.cloudslicer.job import Job, Malformed
+from worker.cloudslicer.reply import Reply
 from worker.cloudslicer.signing import sign
+from worker.cloudslicer.skew import SLACK, Exchange, Skew
 from worker.errors import OutcomeUnknown, Transient
 
 
 class CloudSlicer:
     """Uplynk's Cloud Slicer of one account.
 
-    No call is repeated here: whoever asked knows whether that is safe, and when.
+    No call is repeated here: whoever asked knows whether that is safe, and when. There is one
+    exception: where Uplynk refused the signature, and its clock shows another time than that which
+    was signed, the call is signed by its clock and sent once more.
 
     Args:
         url: where Uplynk's services are, without a path.
@@ -26,8 +30,8 @@ class CloudSlicer:
         key: the account's API key.
         http: gives the requests session of the calling thread.
         now: gives the time.
-        timeout_seconds: how long an answer may keep silent.
-        connect_seconds: how long connecting may take.
+        timeout_seconds: how long an answer may take, to its last byte.
+        connect_seconds: how long connecting may take. A call takes no longer than the two together.
     """
 
     def __init__(
@@ -46,7 +50,13 @@ class CloudSlicer:
         self._key = key
         self._http = http
         self._now = now
-        self._timeout = (connect_seconds, timeout_seconds)
+        self._connect_seconds, self._timeout_seconds = connect_seconds, timeout_seconds
+        self._skew = Skew()
+
+    @property
+    def skew(self) -> timedelta | None:
+        """How far Uplynk's clock is ahead of ours (behind: negative); None before any reply."""
+        return self._skew.measured
 
     def create_export(self, asset: str, *, aaclc: bool) -> Job:
         """Have an MP4 made of `asset`; each call that succeeds costs money.
@@ -91,7 +101,7 @@ class CloudSlicer:
             entries = lists[0] if len(lists) == 1 else None
         if not isinstance(entries, list):
             raise Transient("uplynk_unreadable", "Uplynk answered jobs/list without a list")
-        jobs = [job for job in map(_readable, entries) if job is not None]
+        jobs = [job for job in map(self._readable, entries) if job is not None]
         if entries and not jobs:  # it would look like the end of the list
             raise Transient("uplynk_unreadable", "Uplynk answered jobs/list with no job among them")
         return jobs
@@ -120,7 +130,7 @@ class CloudSlicer:
     def _job(self, call: str, parameters: Mapping[str, object], *, once: bool = False) -> Job:
         envelope = self._call(call, parameters, once=once)
         try:
-            job = Job.read(envelope.get("job"))
+            job = Job.read(envelope.get("job"), ahead=self.skew)
         except Malformed as error:
             unsure = OutcomeUnknown if once else Transient
             raise unsure(
@@ -134,50 +144,66 @@ class CloudSlicer:
         self, call: str, parameters: Mapping[str, object], *, once: bool = False
     ) -> Mapping[str, Any]:
         name = f"jobs/{call}"
-        now = self._now()
-        fields = sign(parameters, owner=self.owner, key=self._key.get_secret_value(), now=now)
+        left = self._connect_seconds + self._timeout_seconds
+        begun, used = time.monotonic(), self._skew.correction
+        signed_at = self._now() + used
+        answered = self._sent(name, parameters, signed_at, left=left, once=once)
+        left -= time.monotonic() - begun
+        correction = self._skew.measured or timedelta()
+        again_at = self._now() + correction
+        if (
+            answered.refuses_the_signature
+            and abs(correction - used) > SLACK
+            and int(again_at.timestamp()) != int(signed_at.timestamp())  # no `msg` goes out twice
+            and left >= self._timeout_seconds  # else what is surely a refusal might become unsure
+        ):
+            answered = self._sent(name, parameters, again_at, left=left, once=once)
+            if answered.lets_in:
+                self._skew.correct(correction)
+        return reply.read(answered, call=name, once=once, now=self._now())
+
+    def _sent(
+        self,
+        name: str,
+        parameters: Mapping[str, object],
+        signed_at: datetime,
+        *,
+        left: float,
+        once: bool,
+    ) -> Reply:
+        """Make one attempt, of `left` seconds at the most; learn from its answer what time it is.
+
+        Raises:
+            Transient, OutcomeUnknown: nothing came back.
+        """
+        key = self._key.get_secret_value()
+        fields = sign(parameters, owner=self.owner, key=key, now=signed_at)
+        sent_at = self._now()
         try:
-            response = self._http().post(
+            answer = wire.post(
+                self._http(),
                 f"{self._url}/api2/cloudslicer/{name}",
-                data=fields,
-                timeout=self._timeout,
-                allow_redirects=False,
-                hooks={"response": _forget_location},
+                fields,
+                timeout=Timeout(
+                    total=left, connect=self._connect_seconds, read=self._timeout_seconds
+                ),
             )
-        except (requests.RequestException, HTTPError) as error:  # urllib3's own get through too
+        except wire.FAILURES as error:
             # `from None`: the chain's texts may hold the request with its signature
-            if _was_never_made(error):
+            if wire.was_never_made(error):
                 raise reply.unmade(name, error) from None
             raise reply.broken(name, error, once=once) from None
-        return reply.read(response, call=name, once=once, now=now)
+        answered = reply.parse(answer, hide=[key, *fields.values()])
+        if answered.envelope is not None:  # the clock of a proxy is of no use
+            self._skew.measure(answer.headers, Exchange(sent_at, self._now()))
+        return answered
 
-
-def _was_never_made(error: Exception) -> bool:
-    """Return whether the connection failed before a request could be sent over it.
-
-    That is: no address, a name that can't be one, refused, no answer to connecting, or a
-    certificate that is not trusted. Any other failure of TLS may come from the middle of an answer.
-    """
-    if isinstance(error, requests.ConnectTimeout | LocationParseError):
-        return True
-    reason = getattr(error.args[0], "reason", None) if error.args else None
-    if isinstance(reason, NewConnectionError):
-        return True
-    cause = reason.args[0] if isinstance(reason, SSLError) and reason.args else None
-    return isinstance(cause, SSLCertVerificationError)
-
-
-def _forget_location(response: requests.Response, *_: object, **__: object) -> None:
-    """Keep requests from reading where a redirect leads: it raises where that is no URL."""
-    response.headers.pop("Location", None)
+    def _readable(self, entry: object) -> Job | None:
+        try:
+            return Job.read(entry, ahead=self.skew)
+        except Malformed:
+            return None
 
 
 def _is_pair_of_texts(entry: object) -> bool:
     return isinstance(entry, list) and [type(part) for part in entry] == [str, str]
-
-
-def _readable(entry: object) -> Job | None:
-    try:
-        return Job.read(entry)
-    except Malformed:
-        return None

@@ -40,8 +40,8 @@ class Job:
         aaclc: whether AAC-LC was asked for; None where `args` doesn't say.
         last_error: what went wrong in the last attempt, or "".
         progress: free text, or "".
-        started_at: when the last attempt began; None while none has.
-        finished_at: when it ended; None while it has not.
+        started_at: when the last attempt began, by our clock; None while none has.
+        finished_at: when it ended, by our clock; None while it has not.
         url: where the MP4 is, once it is done.
     """
 
@@ -65,8 +65,11 @@ class Job:
             return JobState.UNKNOWN
 
     @classmethod
-    def read(cls, data: object) -> "Job":
+    def read(cls, data: object, *, ahead: timedelta | None = None) -> "Job":
         """Return the job that `data`, a decoded JSON value, describes.
+
+        `ahead` is how far Uplynk's clock is ahead of ours, as far as that is known: it is taken off
+        its times, which are compared with those that we set down.
 
         Only `id` and `state` are needed; any other member may be missing or of a wrong type, and
         then counts as not given: what it would have told is not worth losing the job for.
@@ -87,8 +90,8 @@ class Job:
             aaclc=_flag(arguments.get("aaclc")),
             last_error=_text(data, "last_error"),
             progress=_text(data, "progress"),
-            started_at=_time(data.get("last_start")),
-            finished_at=_time(data.get("finished")),
+            started_at=_time(data.get("last_start"), ahead),
+            finished_at=_time(data.get("finished"), ahead),
             url=url,
         )
 
@@ -127,8 +130,8 @@ def _flag(value: object) -> bool | None:
     return bool(value) if isinstance(value, bool | int) else None
 
 
-def _time(value: object) -> datetime | None:
+def _time(value: object, ahead: timedelta | None) -> datetime | None:
     """Read Unix time in milliseconds, 0 when unset (uplynk-api: the job object)."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < _FAR:
         return None
-    return _EPOCH + timedelta(milliseconds=value)
+    return _EPOCH + timedelta(milliseconds=value) - (ahead or timedelta())

@@ -7,7 +7,9 @@
 | HTTP 429                                        | Transient                   | Transient      |
 | HTTP 5xx, with or without an envelope           | Transient                   | OutcomeUnknown |
 | HTTP 401, 403; a refusal of the signature       | Transient: a key is mended  | Transient      |
-| no envelope: HTML, empty, no object, no `error` | Transient                   | OutcomeUnknown |
+| HTTP 401, 403, 429, and yet `error` is 0        | Transient                   | OutcomeUnknown |
+| no envelope: HTML, empty, no object, no `error`, |                            |                |
+| or more than 32 MiB of anything                 | Transient                   | OutcomeUnknown |
 | `error` is not 0                                | Permanent                   | Permanent      |
 | `error` is 0, but no job or a malformed one     | Transient                   | OutcomeUnknown |
 
@@ -17,20 +19,26 @@ because for a job it means that it was erased.
 
 import json
 import re
-from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from http import HTTPStatus
 from typing import Any
 
-import requests
-
 from worker.cloudslicer.job import storable
+from worker.cloudslicer.skew import date_of
+from worker.cloudslicer.wire import Answer
 from worker.errors import OutcomeUnknown, Permanent, Transient
 
 NOT_FOUND = "uplynk_not_found"
 REFUSED = "uplynk_refused"
 
 _LONGEST_MESSAGE = 500
+_LONGEST_CODE = 20
+
+_NOT_LET_IN = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
+_BUSY = HTTPStatus.TOO_MANY_REQUESTS
+_SERVER_ERROR = HTTPStatus.INTERNAL_SERVER_ERROR
 
 # An answer may echo the call that it refuses, and a signature is 64 hex digits, an id 32.
 _LIKE_A_SIGNATURE = re.compile(r"[0-9A-Za-z+/=_-]{48,}")
@@ -47,38 +55,93 @@ _SAYS_NOT_LET_IN = re.compile(
 )
 
 
-def read(reply: requests.Response, *, call: str, once: bool, now: datetime) -> Mapping[str, Any]:
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer, as far as it can be read.
+
+    Attributes:
+        status: the HTTP status.
+        headers: the HTTP headers.
+        envelope: the JSON object with an integer `error`, or None if there is none.
+        said: what `msg` says, fit to be shown and kept; "" where it says nothing.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    envelope: Mapping[str, Any] | None
+    said: str
+
+    @property
+    def code(self) -> int | None:
+        """The envelope's `error`."""
+        return None if self.envelope is None else int(self.envelope["error"])
+
+    @property
+    def is_of_a_server_in_trouble(self) -> bool:
+        """Whether nobody may have looked at the call: HTTP 429 or 5xx."""
+        return self.status == _BUSY or self.status >= _SERVER_ERROR
+
+    @property
+    def is_not_let_in(self) -> bool:
+        """Whether the answer is about who asks, not about what was asked."""
+        if self.is_of_a_server_in_trouble:
+            return False
+        return self.status in _NOT_LET_IN or bool(self.code and _SAYS_NOT_LET_IN.search(self.said))
+
+    @property
+    def refuses_the_signature(self) -> bool:
+        """Whether the API itself says that the call was not let in, so that it surely did nothing.
+
+        A shut door without an envelope may be a proxy's, and an `error` of 0 is no refusal.
+        """
+        return bool(self.code) and self.is_not_let_in
+
+    @property
+    def lets_in(self) -> bool:
+        """Whether the API looked at the call itself, whatever it said to it: it was signed well."""
+        troubled = self.is_of_a_server_in_trouble or self.is_not_let_in
+        return self.envelope is not None and not troubled
+
+
+def parse(answer: Answer, *, hide: Collection[str] = ()) -> Reply:
+    """Return what can be read of an answer; whatever it echoes of `hide` is left out."""
+    envelope = _envelope(answer.body)
+    said = "" if envelope is None else _message_of(envelope, hide)
+    return Reply(answer.status, answer.headers, envelope, said)
+
+
+def read(reply: Reply, *, call: str, once: bool, now: datetime) -> Mapping[str, Any]:
     """Return the envelope of a call that succeeded.
 
     Args:
-        reply: the HTTP response, with its body.
+        reply: what came back.
         call: the call's name, for the error's sentence.
         once: whether repeating the call would do it twice.
-        now: the time against which a Retry-After date counts.
+        now: the time against which a Retry-After date counts in a reply without a `Date`.
 
     Raises:
         Transient, OutcomeUnknown, Permanent: as the table of this module says.
     """
     unsure = OutcomeUnknown if once else Transient
-    status = reply.status_code
-    envelope = _envelope(reply)
-    code = None if envelope is None else _error_of(envelope)
-    said = "" if envelope is None else _message_of(envelope)
-    wait = retry_after(reply.headers.get("Retry-After"), now)
+    status, code, said = reply.status, reply.code, reply.said
     what = f"Uplynk answered {call} with HTTP {status}" + (f": {said}" if said else "")
-    if status == requests.codes.too_many_requests:
+    # the date is of the same clock as the reply's own, whatever ours shows
+    wait = retry_after(reply.headers.get("Retry-After"), date_of(reply.headers.get("Date")) or now)
+    if code == 0 and (status == _BUSY or status in _NOT_LET_IN):
+        raise unsure("uplynk_unreadable", f"{what}, and yet that it did it", retry_after=wait)
+    if status == _BUSY:
         raise Transient("uplynk_busy", what, retry_after=wait)
-    if status >= requests.codes.server_error:
+    if status >= _SERVER_ERROR:
         raise unsure("uplynk_unavailable", what, retry_after=wait)
-    if status in {401, 403} or (code and _SAYS_NOT_LET_IN.search(said)):
+    if reply.is_not_let_in:
         raise Transient("uplynk_credentials", f"{what}; check UPLYNK_USER_ID and UPLYNK_API_KEY")
-    if envelope is None or code is None:
+    if reply.envelope is None:
         raise unsure("uplynk_unreadable", f"{what}, and no envelope that can be read")
     if code:
         refusal = NOT_FOUND if _SAYS_NOT_FOUND.search(said) else REFUSED
-        said = said or "it gave no reason"
-        raise Permanent(refusal, f"Uplynk refused {call} (error {code}): {said}")
-    return envelope
+        number, said = f"{code}"[:_LONGEST_CODE], said or "it gave no reason"
+        raise Permanent(refusal, f"Uplynk refused {call} (error {number}): {said}")
+    return reply.envelope
 
 
 def unmade(call: str, error: Exception) -> Transient:
@@ -103,30 +166,28 @@ def retry_after(value: str | None, now: datetime) -> timedelta | None:
     value = value.strip()
     if value.isascii() and value.isdigit():
         return timedelta(seconds=min(int(value[:9]), 10**8))
-    try:
-        at = parsedate_to_datetime(value)
-    except (ValueError, OverflowError):  # the latter for a year of twenty digits
-        return None
-    at = at if at.tzinfo else at.replace(tzinfo=UTC)
-    return max(at - now, timedelta())
+    at = date_of(value)
+    return None if at is None else max(at - now, timedelta())
 
 
-def _envelope(reply: requests.Response) -> Mapping[str, Any] | None:
+def _envelope(body: bytes) -> Mapping[str, Any] | None:
     try:
         # from the bytes: JSON is UTF-8 whatever charset the headers claim
-        data = json.loads(reply.content)
+        data = json.loads(body)
     except (ValueError, RecursionError):
         return None
-    return data if isinstance(data, dict) else None
+    return data if isinstance(data, dict) and _is_whole(data.get("error")) else None
 
 
-def _error_of(envelope: Mapping[str, Any]) -> int | None:
-    value = envelope.get("error")
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _message_of(envelope: Mapping[str, Any]) -> str:
+def _message_of(envelope: Mapping[str, Any], hide: Collection[str]) -> str:
     value = envelope.get("msg")
     if not isinstance(value, str):
         return ""
-    return _LIKE_A_SIGNATURE.sub("…", storable(value[: 4 * _LONGEST_MESSAGE]))[:_LONGEST_MESSAGE]
+    text = storable(value)
+    for secret in hide:
+        text = text.replace(secret, "…")
+    return _LIKE_A_SIGNATURE.sub("…", text)[:_LONGEST_MESSAGE]
