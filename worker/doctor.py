@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from tempfile import NamedTemporaryFile
 
 from rich.filesize import decimal
@@ -12,6 +13,9 @@ import migrations
 from worker.errors import ExportError
 from worker.settings import Settings
 from worker.steps import Kit
+
+# No clock that is kept right is off by more.
+FAR_OFF = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +42,7 @@ def examine(settings: Settings, kit: Kit, broker: Callable[[], str]) -> Iterator
         ("storage", lambda: _storage(settings, kit)),
         ("scratch", lambda: _scratch(settings)),
         ("uplynk", lambda: _uplynk(kit)),
+        ("clock", lambda: _clock(kit)),
     )
     for what, look in looks:
         try:
@@ -84,3 +89,17 @@ def _scratch(settings: Settings) -> str:
 def _uplynk(kit: Kit) -> str:
     jobs = kit.slicer.list_jobs(limit=1)
     return f"the credentials are good ({'has' if jobs else 'no'} recent jobs)"
+
+
+def _clock(kit: Kit) -> str:
+    """Say how far Uplynk's clock is from ours; that it is far off is no failure, see Skew."""
+    skew = kit.slicer.skew
+    if skew is None:
+        return "can't be compared: Uplynk told no time"
+    if abs(skew) <= FAR_OFF:
+        return "agrees with Uplynk's"
+    way = "behind" if skew > timedelta() else "ahead of"
+    return (
+        f"is {abs(skew).total_seconds():.0f} s {way} Uplynk's; calls are corrected for that,"
+        " and other programs are not: let NTP set it"
+    )

@@ -153,7 +153,8 @@ def test_doctor_finds_everything_well(stage: Stage) -> None:
     found = stage.cli("doctor")
     assert found.returncode == 0, found.stdout + found.stderr
     assert [line.split()[:2] for line in found.stdout.splitlines()] == [
-        ["ok", what] for what in ("settings", "database", "broker", "storage", "scratch", "uplynk")
+        ["ok", what]
+        for what in ("settings", "database", "broker", "storage", "scratch", "uplynk", "clock")
     ]
 
 
