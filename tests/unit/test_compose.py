@@ -63,7 +63,7 @@ def test_commands_of_ours_exist_with_their_options(name: str) -> None:
 @pytest.mark.parametrize("name", [*WORKERS, "migrate", "flower"])
 def test_variables_are_settings(name: str) -> None:
     given = set(SERVICES[name]["environment"])
-    assert given - {"FLOWER_BASIC_AUTH", "FLOWER_PORT"} <= VARIABLES
+    assert given - {"FLOWER_BASIC_AUTH", "FLOWER_ADDRESS", "FLOWER_PORT"} <= VARIABLES
     assert {"DATABASE_URL", "CELERY_BROKER_URL"} <= given
 
 
@@ -83,6 +83,51 @@ def test_what_is_ours_does_not_run_as_root(name: str) -> None:
     assert uid == "10001"
     assert SERVICES[name]["cap_drop"] == ["ALL"]
     assert f"USER {uid}" in (ROOT / "Dockerfile").read_text()
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_what_is_ours_writes_to_its_volume_and_to_a_tmp_in_memory_only(name: str) -> None:
+    assert SERVICES[name]["read_only"] is True
+    (tmp,) = SERVICES[name]["tmpfs"]
+    path, _, options = tmp.partition(":")
+    assert path == "/tmp"  # noqa: S108  (that of the container)
+    assert re.search(r"\bsize=\d+[mg]\b", options), "or it may take all of the memory"
+    assert {"noexec", "nosuid", "nodev"} <= set(options.split(","))
+    assert SERVICES[name]["security_opt"] == ["no-new-privileges:true"]
+    assert "privileged" not in SERVICES[name]
+
+
+@pytest.mark.parametrize("name", list(WORKERS))
+def test_what_a_worker_keeps_is_on_the_volume_which_is_its_users_home(name: str) -> None:
+    (volume,) = WORKERS[name]["volumes"]
+    source, home = volume.split(":")
+    assert source in COMPOSE["volumes"]
+    dockerfile = (ROOT / "Dockerfile").read_text()
+    # a new volume takes over the owner of the folder of the image that it is mounted on
+    assert f"useradd --system --uid 10001 --home-dir {home} --create-home" in dockerfile
+    assert f"WORKDIR {home}" in dockerfile
+    environment = WORKERS[name]["environment"]
+    assert environment["SCRATCH_DIR"].startswith(f"{home}/")
+    assert f"file://{home}/" in environment["STORAGE_URL"]
+
+
+@pytest.mark.parametrize("name", list(WORKERS))
+def test_a_worker_is_given_the_time_that_it_takes_to_end(name: str) -> None:
+    seconds = int(WORKERS[name]["stop_grace_period"].removesuffix("s"))
+    assert 10 < seconds <= 20
+    assert WORKERS[name]["init"] is True, "or SIGTERM would not reach it"
+
+
+def test_only_flower_is_reached_from_outside_and_from_this_machine_only() -> None:
+    ports = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
+    assert ports == {"flower": ["127.0.0.1:5555:5555"]}
+    assert not any("network_mode" in service for service in SERVICES.values())
+
+
+def test_flower_does_not_start_without_a_password() -> None:
+    environment = SERVICES["flower"]["environment"]
+    assert environment["FLOWER_BASIC_AUTH"].startswith("${FLOWER_BASIC_AUTH:?")
+    assert not any("FLOWER_UNAUTHENTICATED_API" in str(service) for service in SERVICES.values())
 
 
 def test_redis_keeps_an_append_only_file() -> None:
