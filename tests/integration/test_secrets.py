@@ -2,12 +2,17 @@
 
 import json
 import logging
+import pickle
 import traceback
 from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs
 
 import pytest
+from sqlalchemy.orm import Session, sessionmaker
 
+from tests.factories import make_kit
 from tests.raw_server import Heard, Say, http, raw_server
 from tests.services import free_port
 from tests.slicers import make_slicer
@@ -55,6 +60,32 @@ def failed(slicer: CloudSlicer) -> Iterator[BaseException]:
 def test_the_key_is_not_in_the_repr_of_the_client() -> None:
     slicer = make_slicer("http://127.0.0.1:1", key=KEY)
     assert KEY not in f"{slicer!r} {slicer} {vars(slicer)}"
+
+
+def test_settings_and_kit_show_no_secret(sessions: sessionmaker[Session], tmp_path: Path) -> None:
+    secrets: dict[str, Any] = {
+        "uplynk_api_key": KEY,
+        "celery_broker_url": "redis://:hunter2-of-the-broker@127.0.0.1:1/0",
+        "database_url": "postgresql://export:hunter2-of-the-database@127.0.0.1:1/x",
+    }
+    kit = make_kit(sessions, tmp_path, **secrets)
+    for shown in (
+        kit,
+        kit.settings,
+        kit.slicer,
+        kit.settings.model_dump(include={"uplynk_api_key"}),
+    ):
+        assert "hunter2" not in f"{shown!r} {shown}"
+
+
+def test_what_pickles_of_errors_hold_shows_no_secret() -> None:
+    echo = json.dumps({"error": 5, "msg": f"{KEY} is no good"}).encode()
+    for answer in (http(body=echo), http("403 No", echo), http("500 Oops", echo), Say()):
+        with raw_server(answer) as heard:
+            errors = list(failed(make_slicer(heard.url, key=KEY)))
+        for error in errors:
+            assert KEY.encode() not in pickle.dumps(error)
+            assert KEY not in everything_of(error)
 
 
 @pytest.mark.parametrize(

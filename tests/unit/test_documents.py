@@ -57,6 +57,11 @@ def test_every_error_code_is_documented() -> None:
     assert raised - internal == documented
 
 
+def test_what_the_security_page_names_is_there() -> None:
+    for path in re.findall(r"`((?:worker/)[\w/]+\.py)`", (ROOT / "SECURITY.md").read_text()):
+        assert (ROOT / path).exists(), path
+
+
 @pytest.mark.parametrize("name", ["README.md", "docs/how-it-works.md"])
 def test_links_lead_somewhere(name: str) -> None:
     file = ROOT / name
