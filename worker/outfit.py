@@ -40,6 +40,7 @@ def outfit(settings: Settings, *, stopping: Callable[[], bool] = lambda: False) 
             key=settings.uplynk_api_key,
             http=lambda: http.session,
             now=clock.local,  # Uplynk's clock is compared with this machine's
+            recorded=now,
             timeout_seconds=settings.uplynk_timeout_seconds,
             connect_seconds=settings.uplynk_connect_seconds,
         ),

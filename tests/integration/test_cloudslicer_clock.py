@@ -11,12 +11,15 @@ from typing import Any
 from urllib.parse import parse_qs
 
 import pytest
+import requests
+from pydantic import SecretStr
 
 from emulator.server import Emulator
 from emulator.settings import EmulatorSettings
-from tests.factories import Clock, an_asset
+from tests.factories import ACCOUNT, KEY, Clock, an_asset
 from tests.raw_server import Heard, Say, http, raw_server
 from tests.slicers import make_slicer, real_now
+from worker.cloudslicer import CloudSlicer
 from worker.errors import OutcomeUnknown, Permanent, Transient
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -212,3 +215,19 @@ def test_a_jobs_times_are_told_by_our_clock(ahead: timedelta) -> None:
             assert found.finished_at is not None
             assert abs(found.finished_at - ended) <= timedelta(seconds=1)
             assert found.started_at == found.finished_at
+
+
+def test_a_jobs_times_are_told_by_the_clock_of_what_is_on_record() -> None:
+    """The machine is an hour behind; Uplynk and the database agree."""
+    ended = int(NOON.timestamp() * 1000)
+    job = {"id": "j", "state": "done", "finished": ended}
+    with raw_server(dated({"error": 0, "job": job}, NOON)) as heard, requests.Session() as session:
+        slicer = CloudSlicer(
+            heard.url,
+            owner=ACCOUNT,
+            key=SecretStr(KEY),
+            http=lambda: session,
+            now=Clock(NOON - timedelta(hours=1)),
+            recorded=Clock(NOON),
+        )
+        assert slicer.get_job("j").finished_at == NOON

@@ -29,7 +29,9 @@ class CloudSlicer:
         owner: the account's user id.
         key: the account's API key.
         http: gives the requests session of the calling thread.
-        now: gives the time.
+        now: gives this machine's time, which calls are signed by.
+        recorded: gives the time by the clock of what is on record, which jobs' times are told by;
+            without it that is `now`.
         timeout_seconds: how long an answer may take, to its last byte.
         connect_seconds: how long connecting may take. A call takes no longer than the two together.
     """
@@ -44,12 +46,13 @@ class CloudSlicer:
         now: Callable[[], datetime],
         timeout_seconds: float = 30.0,
         connect_seconds: float = 10.0,
+        recorded: Callable[[], datetime] | None = None,
     ) -> None:
         self.owner = owner
         self._url = url
         self._key = key
         self._http = http
-        self._now = now
+        self._now, self._recorded = now, recorded or now
         self._connect_seconds, self._timeout_seconds = connect_seconds, timeout_seconds
         self._skew = Skew()
 
@@ -130,7 +133,7 @@ class CloudSlicer:
     def _job(self, call: str, parameters: Mapping[str, object], *, once: bool = False) -> Job:
         envelope = self._call(call, parameters, once=once)
         try:
-            job = Job.read(envelope.get("job"), ahead=self.skew)
+            job = Job.read(envelope.get("job"), ahead=self._ahead())
         except Malformed as error:
             unsure = OutcomeUnknown if once else Transient
             raise unsure(
@@ -198,9 +201,17 @@ class CloudSlicer:
             self._skew.measure(answer.headers, Exchange(sent_at, self._now()))
         return answered
 
+    def _ahead(self) -> timedelta | None:
+        """Return how far Uplynk's clock is ahead of that of what is on record, if it is known."""
+        skew = self.skew
+        if skew is None:
+            return None
+        ahead = skew - (self._recorded() - self._now())
+        return ahead if abs(ahead) > SLACK else timedelta()
+
     def _readable(self, entry: object) -> Job | None:
         try:
-            return Job.read(entry, ahead=self.skew)
+            return Job.read(entry, ahead=self._ahead())
         except Malformed:
             return None
 

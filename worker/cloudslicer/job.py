@@ -40,8 +40,9 @@ class Job:
         aaclc: whether AAC-LC was asked for; None where `args` doesn't say.
         last_error: what went wrong in the last attempt, or "".
         progress: free text, or "".
-        started_at: when the last attempt began, by our clock; None while none has.
-        finished_at: when it ended, by our clock; None while it has not.
+        started_at: when the last attempt began, by the clock of what is on record; None while none
+            has.
+        finished_at: when it ended, by the same clock; None while it has not.
         url: where the MP4 is, once it is done.
     """
 
@@ -68,8 +69,8 @@ class Job:
     def read(cls, data: object, *, ahead: timedelta | None = None) -> "Job":
         """Return the job that `data`, a decoded JSON value, describes.
 
-        `ahead` is how far Uplynk's clock is ahead of ours, as far as that is known: it is taken off
-        its times, which are compared with those that we set down.
+        `ahead` is how far Uplynk's clock is ahead of that of what is on record, as far as that is
+        known: it is taken off its times, which are compared with those that we set down.
 
         Only `id` and `state` are needed; any other member may be missing or of a wrong type, and
         then counts as not given: what it would have told is not worth losing the job for.
