@@ -5,12 +5,14 @@ All of Celery's policy stands here, and `tests/unit/test_celery_policy.py` reads
 
 import logging
 import signal
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
 from billiard.process import active_children
 from celery import Celery, bootsteps
 from celery.signals import celeryd_init, setup_logging, worker_shutting_down
+from celery.worker.strategy import default as default_strategy
 from kombu.entity import Exchange, Queue
 from kombu.exceptions import OperationalError
 
@@ -24,6 +26,9 @@ from worker.stopping import Stopping
 
 EXPORTS = "exports"  # short steps: none of them waits for anything but one answer
 DOWNLOADS = "downloads"  # long ones
+
+# What a message holds: positional and keyword arguments, and what to do afterwards.
+_PARTS = (list | tuple, dict, dict | None)
 
 # How often a worker's timer looks whether a step's time has come.
 TICK_SECONDS = 0.2
@@ -145,6 +150,34 @@ def broker_errors() -> tuple[type[BaseException], ...]:
     """Return what may be raised where the broker is away: kombu's own, and its transport's."""
     transport = app.connection_for_write().transport
     return (OperationalError, *transport.connection_errors, *transport.channel_errors)
+
+
+def careful(task: Any, app: Celery, consumer: Any, **options: Any) -> Callable[..., None]:  # noqa: ANN401  (Celery's)
+    """Return Celery's way of taking a task's messages, for those that are calls of it.
+
+    Celery takes any JSON for one: a body such as `null` ends the worker, and then the next one that
+    is given it.
+    """
+    take = default_strategy(task, app, consumer, **options)
+
+    def handle(message: Any, body: Any, ack: Any, reject: Any, *more: Any, **rest: Any) -> None:  # noqa: ANN401  (same)
+        if _is_call(message.payload):
+            take(message, body, ack, reject, *more, **rest)
+        else:
+            _log.error("message thrown away: no call", task=task.name)
+            reject(logging.getLogger(__name__), consumer.connection_errors, False)  # noqa: FBT003  (not put back)
+
+    return handle
+
+
+def _is_call(payload: object) -> bool:
+    """Return whether the payload is one of Celery's message protocol 2, or 1."""
+    if isinstance(payload, list) and len(payload) == len(_PARTS):
+        return all(isinstance(*pair) for pair in zip(payload, _PARTS, strict=True))
+    if not isinstance(payload, dict):
+        return False
+    arguments, named = payload.get("args"), payload.get("kwargs")
+    return {"id", "task"} <= payload.keys() and (type(arguments), type(named)) == (list, dict)
 
 
 def _settings() -> Settings:

@@ -45,6 +45,7 @@ class ExportTask(Task):
     """What all tasks have in common: the step's wake-ups are sent, and its facts returned."""
 
     abstract = True
+    Strategy = "worker.celery:careful"
     throws = (InvalidRequest, Transient)  # said in one line, without a traceback
 
     def __call__(self, *args: Any, **kwargs: Any) -> Mapping[str, object]:  # noqa: ANN401  (Celery's)

@@ -39,6 +39,24 @@ def publish(stage: Stage, body: bytes, content_type: str, encoding: str, queue: 
         )
 
 
+NO_CALLS = (
+    b"null", b"7", b'"text"', b"[]", b"{}", b"[1]", b"[[], {}]", b"[[], {}, {}, {}]",
+    b"[{}, [], {}]", b"[null, null, null]", b'[[], {}, "embed"]', b'{"args": 7}', b'{"args": [], "kwargs": {}}',
+    b'{"id": "x", "task": "exports.create", "args": null, "kwargs": null}',
+)  # fmt: skip
+
+
+def test_json_that_is_no_call_ends_no_worker(stage: Stage, pool: str) -> None:
+    worker = stage.start(pool)
+    stage.stored(stage.send(asset=an_asset()))  # it is up, and its queues are declared
+    for body in NO_CALLS:
+        publish(stage, body, "application/json", "utf-8", "exports")
+    stage.stored(stage.send(asset=an_asset()))
+    wait_until(lambda: stage.messages() == 0, what="an empty broker")
+    assert worker.process.poll() is None
+    assert len(stage.exports()) == 2
+
+
 @pytest.mark.parametrize("queue", ["exports", "downloads"])
 def test_only_json_is_read(stage: Stage, pool: str, queue: str) -> None:
     boom = stage.folder / "boom"

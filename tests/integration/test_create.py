@@ -132,6 +132,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"asset": ASSET, "callback": {"task": "t"}}, "callback.queue: is missing"),
     ({"asset": ASSET, "callback": "cms.done"}, "callback: Input should be"),
     ({"asset": ASSET, "webhook_url": "ftp://x/y"}, "webhook_url: must be an http://"),
+    ({"asset": ASSET, "webhook_url": "https://u:p@x/y"}, "webhook_url: must hold no user"),
 ]
 
 

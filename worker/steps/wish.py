@@ -62,6 +62,8 @@ class Wish(BaseModel):
             parts = urlsplit(value)
             if parts.scheme not in {"http", "https"} or not parts.hostname:
                 raise ValueError("must be an http:// or https:// URL")
+            if parts.username is not None or parts.password is not None:
+                raise ValueError("must hold no user and no password: a webhook is signed instead")
         return value
 
     @property
