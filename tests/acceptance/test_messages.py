@@ -42,7 +42,8 @@ def publish(stage: Stage, body: bytes, content_type: str, encoding: str, queue: 
 NO_CALLS = (
     b"null", b"7", b'"text"', b"[]", b"{}", b"[1]", b"[[], {}]", b"[[], {}, {}, {}]",
     b"[{}, [], {}]", b"[null, null, null]", b'[[], {}, "embed"]', b'{"args": 7}',
-    b'{"args": [], "kwargs": {}}', b'{"id": "x", "task": "exports.create", "args": null, "kwargs": null}',
+    b'{"args": [], "kwargs": {}}',
+    b'{"id": "x", "task": "exports.create", "args": null, "kwargs": null}',
 )  # fmt: skip
 
 
