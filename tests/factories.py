@@ -18,6 +18,7 @@ from worker.settings import Settings
 from worker.steps import Kit
 from worker.steps.circuit import Circuit
 from worker.storage import Storage
+from worker.transfer.session import FileSession
 
 ACCOUNT = "e" * 32
 ASSET = "a29a0bf647454d70bbb9b13d6896a108"
@@ -88,7 +89,9 @@ def make_kit(
     members.setdefault("uplynk_api_url", emulator.url if emulator else "http://127.0.0.1:1")
     settings = make_settings(tmp_path, **members)
     http = requests.Session()
-    http.headers["Connection"] = "close"  # nobody closes it, so it keeps no connection open
+    files = FileSession(settings.download_hosts)
+    for session in (http, files):  # nobody closes them, so they keep no connections open
+        session.headers["Connection"] = "close"
 
     def real_now() -> datetime:
         return datetime.now(UTC)
@@ -106,7 +109,7 @@ def make_kit(
         settings=settings,
         sessions=sessions,
         slicer=slicer,
-        http=lambda: http,
+        http=lambda: files,
         storage=Storage(settings.storage_url),
         now=now or real_now,
         random=Random(0),

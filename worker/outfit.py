@@ -14,13 +14,15 @@ from worker.settings import Settings
 from worker.steps import Kit
 from worker.steps.circuit import Circuit
 from worker.storage import Storage
+from worker.transfer.session import FileSession
 
 
 class _Sessions(local):
-    """One requests session a thread: they keep connections, and are not made to be shared."""
+    """A thread's own HTTP sessions: they keep connections, and are not made to be shared."""
 
-    def __init__(self) -> None:
-        self.session = requests.Session()
+    def __init__(self, settings: Settings) -> None:
+        self.api = requests.Session()
+        self.files = FileSession(settings.download_hosts)
 
 
 def outfit(settings: Settings, *, stopping: Callable[[], bool] = lambda: False) -> Kit:
@@ -28,7 +30,7 @@ def outfit(settings: Settings, *, stopping: Callable[[], bool] = lambda: False) 
 
     It must be made after a fork and never carried over one: its connections are its process's.
     """
-    http = _Sessions()
+    http = _Sessions(settings)
     engine = open_engine(settings.database_url)
     sessions, now = open_sessions(engine), Clock(engine)
     return Kit(
@@ -38,13 +40,13 @@ def outfit(settings: Settings, *, stopping: Callable[[], bool] = lambda: False) 
             settings.uplynk_api_url,
             owner=settings.uplynk_user_id,
             key=settings.uplynk_api_key,
-            http=lambda: http.session,
+            http=lambda: http.api,
             now=clock.local,  # Uplynk's clock is compared with this machine's
             recorded=now,
             timeout_seconds=settings.uplynk_timeout_seconds,
             connect_seconds=settings.uplynk_connect_seconds,
         ),
-        http=lambda: http.session,
+        http=lambda: http.files,
         storage=Storage(settings.storage_url),
         now=now,
         random=SystemRandom(),

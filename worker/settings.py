@@ -14,6 +14,7 @@ from worker.errors import SettingsError
 
 EMBEDDED = variables.EMBEDDED
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
+Bytes = Annotated[int, Field(ge=0, le=10**18)]
 Hours = Annotated[float, Field(gt=0, le=24 * 365)]
 
 MOST_CONNECT_SECONDS = 10.0
@@ -77,7 +78,15 @@ class Settings(ClientSettings):
     )
     download_hosts: Annotated[variables.Hosts, NoDecode] = Field(
         ("uplynk.com",),
-        description="Hosts that files may come from, with their subdomains; separated by commas.",
+        description="Hosts that files may come from, with their subdomains; separated by commas."
+        " A private address is taken only if its network is listed as well: `10.1.0.0/16`.",
+    )
+    max_file_bytes: Bytes = Field(
+        200_000_000_000, ge=1, description="A file that is larger fails its export."
+    )
+    scratch_reserve_bytes: Bytes = Field(
+        1 << 30,
+        description="What must stay free in `SCRATCH_DIR` for a download to begin.",
     )
     poll_min_seconds: Seconds = Field(5.0, description="The shortest wait between two looks.")
     poll_max_seconds: Seconds = Field(300.0, description="The longest wait between two looks.")

@@ -6,7 +6,7 @@ that of int, so they end here.
 
 import re
 import string
-from ipaddress import ip_address
+from ipaddress import ip_network
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any
 from urllib.parse import SplitResult, urlsplit
@@ -126,14 +126,17 @@ def _split_hosts(value: Any) -> Any:  # noqa: ANN401  (whatever was given)
 def _hosts(value: tuple[str, ...]) -> tuple[str, ...]:
     if not value:
         raise ValueError("must name at least one host")
-    if not all(_HOST.fullmatch(host) or _is_address(host) for host in value):
-        raise ValueError("must be plain host names, without scheme, port or `*`")
+    if not all(_HOST.fullmatch(host) or _is_network(host) for host in value):
+        raise ValueError(
+            "must be plain host names, without scheme, port or `*`,"
+            " or networks such as 10.1.0.0/16, with no bit set behind the prefix"
+        )
     return value
 
 
-def _is_address(host: str) -> bool:
+def _is_network(host: str) -> bool:
     try:
-        ip_address(host)
+        ip_network(host)  # an address is one, too
     except ValueError:
         return False
     return True

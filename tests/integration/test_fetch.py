@@ -14,45 +14,45 @@ from requests.adapters import HTTPAdapter
 from urllib3 import HTTPResponse
 
 from emulator.server import Emulator
-from tests.fetching import Progress, a_file, failure, get
+from tests.fetching import AMPLE, EXPORT, LOCAL, Told, Watch, a_file, failure, get, path_in
 from tests.raw_server import Say, http, raw_server
 from tests.services import free_port
-from worker.errors import ClaimLost, Transient
-from worker.transfer.fetch import PIECE_BYTES, Fetched, UrlGone
+from worker.errors import Transient
+from worker.transfer.fetch import PIECE_BYTES, Fetched, UrlGone, fetch
+from worker.transfer.part import open_part
+from worker.transfer.session import FileSession
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     """Give where the file is to come."""
-    return tmp_path / "x.part"
+    return path_in(tmp_path)
 
 
 def test_a_file_comes_whole_with_its_size_and_hash(emulator: Emulator, path: Path) -> None:
     url, true = a_file(emulator)
-    fetched, content = get(url, path), path.read_bytes()
-    assert fetched == Fetched(true["size_bytes"], true["sha256"])
-    assert (len(content), hashlib.sha256(content).hexdigest()) == (
-        fetched.size_bytes,
-        fetched.sha256,
-    )
+    assert get(url, path) == Fetched(true["size_bytes"], true["sha256"])
+    assert path.stat().st_size == true["size_bytes"]
 
 
 def test_a_large_file_needs_little_memory_and_tells_its_progress(
     emulator: Emulator, path: Path
 ) -> None:
-    size, progress = 60_000_000, Progress()
+    size, guard = 60_000_000, Watch()
     url, true = a_file(emulator, media_size_bytes=size)
     tracemalloc.start()
     try:
-        assert get(url, path, progress) == Fetched(size, true["sha256"])
+        with FileSession(LOCAL) as session, open_part(path.parent, EXPORT, EXPORT) as part:
+            fetched = fetch(session, url, part, guard=guard, bounds=AMPLE)
+        assert fetched == Fetched(size, true["sha256"])
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
     assert peak < size / 4
-    done = [done for done, _ in progress.reports]
+    done = [done for done, _ in guard.reports]
     assert done == sorted(set(done))
     assert done[-1] == size
-    assert {total for _, total in progress.reports} == {size}
+    assert {total for _, total in guard.reports} == {size}
     assert len(done) >= size // PIECE_BYTES
 
 
@@ -85,19 +85,19 @@ def test_a_file_that_was_cut_off_at_its_origin_comes_as_it_is(
 def test_a_slow_file_stops_when_the_claim_is_lost(emulator: Emulator, path: Path) -> None:
     url, _ = a_file(emulator, media_size_bytes=2_000_000)
     emulator.control.fault("media", "throttle", bytes_per_second=3_000_000)
-    progress = Progress(stop_at=1)
-    with pytest.raises(ClaimLost):
-        get(url, path, progress)
-    assert len(progress.reports) == 1
+    guard = Watch(stop_at=1)
+    with pytest.raises(Told):
+        get(url, path, guard)
+    assert len(guard.reports) == 1
     assert path.stat().st_size < 2_000_000
 
 
 def test_without_a_length_the_whole_is_not_known(emulator: Emulator, path: Path) -> None:
     url, true = a_file(emulator)
     emulator.control.fault("media", "no_length")
-    progress = Progress()
-    assert get(url, path, progress) == Fetched(true["size_bytes"], true["sha256"])
-    assert {total for _, total in progress.reports} == {None}
+    guard = Watch()
+    assert get(url, path, guard) == Fetched(true["size_bytes"], true["sha256"])
+    assert {total for _, total in guard.reports} == {None}
 
 
 def test_without_a_length_a_reset_is_still_seen(path: Path) -> None:
@@ -163,13 +163,12 @@ def test_no_encoding_is_asked_for(path: Path) -> None:
 
 def test_an_encoding_that_nobody_asked_for_is_undone(path: Path) -> None:
     film = b"film" * 1000
-    packed, progress = gzip.compress(film), Progress()
+    packed, guard = gzip.compress(film), Watch()
     answer = http(body=packed, Content_Encoding="gzip", Content_Length=str(len(packed)))
     with raw_server(answer) as heard:
-        fetched = get(heard.url, path, progress)
+        fetched = get(heard.url, path, guard)
     assert fetched == Fetched(len(film), hashlib.sha256(film).hexdigest())
-    assert path.read_bytes() == film
-    assert {total for _, total in progress.reports} == {None}
+    assert {total for _, total in guard.reports} == {None}
 
 
 def test_an_encoding_that_is_none_is_transient(path: Path) -> None:
@@ -185,10 +184,10 @@ def test_a_length_that_is_no_number_is_not_believed(length: str, path: Path) -> 
 
 @pytest.mark.parametrize("digits", [19, 5000])
 def test_a_length_beyond_all_bounds_is_not_told(digits: int, path: Path) -> None:
-    progress = Progress()
+    guard = Watch()
     with raw_server(http(body=b"film", Content_Length="9" * digits)) as heard, suppress(Transient):
-        get(heard.url, path, progress)
-    assert progress.reports == [(4, None)]
+        get(heard.url, path, guard)
+    assert guard.reports == [(4, None)]
 
 
 def test_a_length_is_compared_though_the_transport_did_not(path: Path) -> None:
@@ -202,16 +201,7 @@ def test_a_length_is_compared_though_the_transport_did_not(path: Path) -> None:
             response.raw = HTTPResponse(BytesIO(b"film"), preload_content=False)
             return response
 
-    session = requests.Session()
+    session = FileSession(LOCAL)
     session.mount("http://", Careless())
     error = failure("http://127.0.0.1/x", path, session=session)
     assert str(error) == "file_broken_off: 4 bytes came of 10 that were declared"
-
-
-@pytest.mark.parametrize("where", ["/dev/full", "nowhere/x.part", "."])
-def test_a_disk_that_does_not_take_it_is_named(where: str, tmp_path: Path) -> None:
-    with raw_server(http(body=b"film" * 100_000)) as heard:
-        error = failure(heard.url, tmp_path / where)
-    assert (type(error), error.code) == (Transient, "scratch_unwritable")
-    assert error.message.startswith("can't write to SCRATCH_DIR: ")
-    assert "None" not in error.message

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fetching import failure, get
+from tests.fetching import failure, get, path_in
 from tests.raw_server import Heard, Say, http, raw_server
 from worker.errors import Transient
 
@@ -12,7 +12,7 @@ from worker.errors import Transient
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     """Give where the file is to come."""
-    return tmp_path / "x.part"
+    return path_in(tmp_path)
 
 
 def test_a_host_that_is_not_allowed_is_not_even_asked(path: Path) -> None:

@@ -1,6 +1,7 @@
 """Storage: a file appears under its key whole or not at all, or the refusal is a sentence."""
 
 import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -13,8 +14,13 @@ from worker.storage import Storage
 LARGE_BYTES = 50_000_000
 
 
-def publish(storage: Storage, content: Path | bytes, key: str = "a/b.mp4") -> str:
-    return storage.publish(content, key, content_type="video/mp4")
+def publish(
+    storage: Storage,
+    content: Path | bytes,
+    key: str = "a/b.mp4",
+    check: Callable[[], None] = lambda: None,
+) -> str:
+    return storage.publish(content, key, content_type="video/mp4", check=check)
 
 
 def refusal(storage: Storage, content: Path | bytes, key: str = "a/b.mp4") -> str:
@@ -92,16 +98,17 @@ def test_a_file_that_is_not_there_leaves_the_old_one(tmp_path: Path) -> None:
     assert files_in(tmp_path) == ["exports/a/b.mp4"]
 
 
-@pytest.mark.parametrize("key", ["../x.mp4", "a/../../x.mp4", "a/..", "..", "a/./../../x", "a\n"])
+@pytest.mark.parametrize(
+    "key", ["../x.mp4", "a/../../x.mp4", "a/..", "..", "a/./../../x", "a\n", "/x"]
+)
 def test_no_key_leads_out_of_the_store(key: str, tmp_path: Path) -> None:
     message = refusal(folder_of(tmp_path / "exports"), b"film", key)
     assert message.startswith("can't store the file (STORAGE_URL): ")
     assert files_in(tmp_path) == []
 
 
-@pytest.mark.parametrize("key", ["/x.mp4", "a/%2e%2e/%2e%2e/x.mp4"])
-def test_an_odd_key_stays_in_the_store(key: str, tmp_path: Path) -> None:
-    publish(folder_of(tmp_path / "exports"), b"film", key)
+def test_an_odd_key_stays_in_the_store(tmp_path: Path) -> None:
+    publish(folder_of(tmp_path / "exports"), b"film", "a/%2e%2e/%2e%2e/x.mp4")
     assert len(files_in(tmp_path / "exports")) == len(files_in(tmp_path)) == 1
 
 

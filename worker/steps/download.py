@@ -1,9 +1,9 @@
 """Download: the file that Uplynk made is brought, proven whole, and published."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from uuid import UUID
 
 from models import Captions, Export, State, claims
@@ -14,8 +14,10 @@ from worker.steps.heartbeat import Heartbeat
 from worker.steps.kit import Kit
 from worker.steps.persistence import persist
 from worker.steps.report import Report, Step, Wake
+from worker.transfer.bounds import Bounds
 from worker.transfer.captions import is_ttml
 from worker.transfer.fetch import Fetched, UrlGone, fetch, fetch_text
+from worker.transfer.part import Part, open_part, remove_abandoned
 from worker.transfer.verify import Film, verify
 
 MOST_CAPTION_BYTES = 64 << 20
@@ -83,14 +85,14 @@ def _bring(kit: Kit, export: Export, heartbeat: Heartbeat) -> Brought:
     key = kit.settings.storage_key.format(
         account=export.account, asset=export.asset, audio=export.audio, export_id=export.id
     )
-    hosts = kit.settings.download_hosts
+    bounds = Bounds(kit.settings.max_file_bytes, kit.settings.scratch_reserve_bytes)
     with _scratch(kit, export) as part:
-        fetched = fetch(kit.http(), url, part, allowed=hosts, progress=heartbeat.progress)
-        film = verify(part)
-        heartbeat.check()
-        captions, captions_url = _captions(kit, f"{url}.ttml", _beside(key, ".ttml"))
-        heartbeat.check()
-        storage_url = kit.storage.publish(part, key, content_type="video/mp4")
+        fetched = fetch(kit.http(), url, part, guard=heartbeat, bounds=bounds)
+        film = _verified(part, heartbeat)
+        captions, captions_url = _captions(kit, f"{url}.ttml", _beside(key, ".ttml"), heartbeat)
+        storage_url = kit.storage.publish(
+            part.path, key, content_type="video/mp4", check=heartbeat.check
+        )
     return Brought(fetched, film, storage_url, captions, captions_url)
 
 
@@ -99,44 +101,42 @@ def _beside(key: str, suffix: str) -> str:
 
 
 @contextmanager
-def _scratch(kit: Kit, export: Export) -> Iterator[Path]:
-    """Give a path under SCRATCH_DIR that no other taker of this export writes to.
+def _scratch(kit: Kit, export: Export) -> Iterator[Part]:
+    """Give the export's part under SCRATCH_DIR: the one that an earlier taker left, if any."""
+    assert export.claim is not None  # noqa: S101  (whoever takes a step has claimed it)
+    with ExitStack() as stack:
+        try:
+            part = stack.enter_context(open_part(kit.settings.scratch_dir, export.id, export.claim))
+        except OSError as error:
+            raise Transient(
+                "scratch_unwritable", f"can't write to SCRATCH_DIR: {error.strerror}"
+            ) from error
+        yield part
 
-    What an earlier taker left there is removed: whoever still writes to it has lost the claim.
-    """
-    folder = kit.settings.scratch_dir
-    path = folder / f"{export.id}-{export.claim}.part"
+
+def _verified(part: Part, heartbeat: Heartbeat) -> Film:
+    """Return what is in the part; one that is not whole is not gone on with."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for left in folder.glob(f"{export.id}-*.part"):
-            left.unlink(missing_ok=True)
-    except OSError as error:
-        raise Transient(
-            "scratch_unwritable", f"can't write to SCRATCH_DIR: {error.strerror}"
-        ) from error
-    try:
-        yield path
-    finally:
-        with suppress(OSError):
-            path.unlink(missing_ok=True)
+        return verify(part.path, check=heartbeat.check)
+    except Transient:
+        part.discard()
+        raise
 
 
-def _captions(kit: Kit, url: str, key: str) -> tuple[Captions, str | None]:
+def _captions(kit: Kit, url: str, key: str, heartbeat: Heartbeat) -> tuple[Captions, str | None]:
     """Bring the captions, if there are any; that they can't be told never holds up the film."""
     try:
-        body = fetch_text(
-            kit.http(),
-            url,
-            allowed=kit.settings.download_hosts,
-            most_bytes=MOST_CAPTION_BYTES,
-        )
+        body = fetch_text(kit.http(), url, guard=heartbeat, most_bytes=MOST_CAPTION_BYTES)
     except UrlGone as error:
         return (Captions.ABSENT if error.is_not_found else Captions.UNKNOWN), None
     except (Transient, Permanent):
         return Captions.UNKNOWN, None
     if not is_ttml(body):
         return Captions.UNKNOWN, None
-    return Captions.PRESENT, kit.storage.publish(body, key, content_type="application/ttml+xml")
+    captions_url = kit.storage.publish(
+        body, key, content_type="application/ttml+xml", check=heartbeat.check
+    )
+    return Captions.PRESENT, captions_url
 
 
 def _stored(kit: Kit, export: Export, brought: Brought) -> Report:
@@ -164,6 +164,8 @@ def _stored(kit: Kit, export: Export, brought: Brought) -> Report:
             account=export.account,
             by_priority=True,
         )
+    with suppress(OSError):  # then a later one will
+        remove_abandoned(kit.settings.scratch_dir, export.id)
     _log.info(
         "export stored",
         export_id=str(export.id),

@@ -1,7 +1,10 @@
 """Heartbeat: a long step keeps its claim, and learns when it has lost it."""
 
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
-from threading import Event, Thread
+from threading import Event, Lock, Thread
 from types import TracebackType
 from typing import Self
 
@@ -16,6 +19,8 @@ from worker.steps.kit import Kit
 BEATS = 4
 # And at least this often: by it a step learns that its export was cancelled.
 MOST_BETWEEN = timedelta(seconds=2)
+# How soon it is seen that the worker was told to stop.
+LOOK_SECONDS = 0.5
 
 _log = get_logger(__name__)
 
@@ -35,6 +40,8 @@ class Heartbeat:
         self._claim = export.claim
         self._over = Event()
         self._lost = Event()
+        self._interrupt: Callable[[], None] | None = None
+        self._interrupt_lock = Lock()
         self._thread = Thread(target=self._beat, name=f"heartbeat-{export.id}", daemon=True)
 
     def __enter__(self) -> Self:
@@ -71,11 +78,39 @@ class Heartbeat:
         if self._kit.stopping():
             raise Stopping
 
+    @contextmanager
+    def watched(self, interrupt: Callable[[], None]) -> Iterator[None]:
+        """Have `interrupt` called from the heartbeat's thread when `check` would raise meanwhile.
+
+        Raises:
+            ClaimLost: somebody else took over already.
+            Stopping: this worker was told to stop already.
+        """
+        with self._interrupt_lock:
+            self._interrupt = interrupt
+        try:
+            self.check()
+            yield
+        finally:
+            with self._interrupt_lock:
+                self._interrupt = None
+
+    def _cut(self) -> None:
+        with self._interrupt_lock:
+            if self._interrupt is not None:
+                self._interrupt()
+
     def _beat(self) -> None:
         life = self._kit.settings.claim
         held_until = self._kit.now() + life
         pause = min(life / BEATS, MOST_BETWEEN).total_seconds()
-        while not self._over.wait(pause):
+        next_at = time.monotonic() + pause
+        while not self._over.wait(min(pause, LOOK_SECONDS)):
+            if self._kit.stopping():
+                self._cut()
+            if time.monotonic() < next_at:
+                continue
+            next_at = time.monotonic() + pause
             now = self._kit.now()
             try:
                 with self._kit.sessions.begin() as session:
@@ -94,4 +129,5 @@ class Heartbeat:
                 held_until = now + life
             if not renewed:
                 self._lost.set()
+                self._cut()
                 return

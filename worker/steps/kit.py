@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from random import Random
 
-import requests
 from sqlalchemy.orm import Session, sessionmaker
 
 from worker.cloudslicer import CloudSlicer
 from worker.settings import Settings
 from worker.steps.circuit import Circuit
 from worker.storage import Storage
+from worker.transfer.session import FileSession
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,7 @@ class Kit:
         settings: what the environment says.
         sessions: opens a session on the database.
         slicer: Uplynk's Cloud Slicer, for our account.
-        http: gives the calling thread's requests session, for files.
+        http: gives the calling thread's HTTP session, for files.
         storage: where files end up.
         now: gives the time, aware and in UTC.
         random: where jitter comes from.
@@ -33,7 +33,7 @@ class Kit:
     settings: Settings
     sessions: sessionmaker[Session]
     slicer: CloudSlicer
-    http: Callable[[], requests.Session]
+    http: Callable[[], FileSession]
     storage: Storage
     now: Callable[[], datetime]
     random: Random

@@ -1,7 +1,8 @@
 """Verify: is this file a whole MP4, and what is in it?"""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
@@ -31,11 +32,15 @@ class Film:
     height: int
 
 
-def verify(path: Path) -> Film:
+def verify(path: Path, *, check: Callable[[], None]) -> Film:
     """Return what is in the MP4 at `path`, having seen that it is whole.
 
     Its boxes must fill it to the last byte, its last second must be there to be read, and so must
     each track's last sample: a truncation that agrees with its Content-Length is still one.
+
+    Args:
+        path: where it is.
+        check: is called every now and then, and may raise to stop it.
 
     Raises:
         Transient: it is not whole, or no MP4 at all; the message says what is wrong with it.
@@ -43,8 +48,9 @@ def verify(path: Path) -> Film:
     try:
         with path.open("rb") as file:
             size = path.stat().st_size
-            _walk(file, size)
-        return _probe(path, size)
+            _walk(file, size, check)
+        with path.open("rb", buffering=0) as file:
+            return _probe(_Watched(file, check), size)
     except FFmpegError as error:  # some of these are an OSError too
         raise _unfit(f"it can't be read as an MP4 ({error.strerror})") from error
     except OSError as error:
@@ -53,10 +59,11 @@ def verify(path: Path) -> Film:
         ) from error
 
 
-def _walk(file: BinaryIO, size: int) -> None:
+def _walk(file: BinaryIO, size: int, check: Callable[[], None]) -> None:
     """Follow the top-level boxes (ISO/IEC 14496-12, 4.2) to the end of the file."""
     at, found = 0, set()
     while at < size:
+        check()
         file.seek(at)
         header = file.read(_LARGE_HEADER_BYTES)
         length, kind = int.from_bytes(header[:4], "big"), header[4:_HEADER_BYTES]
@@ -77,9 +84,24 @@ def _walk(file: BinaryIO, size: int) -> None:
         raise _unfit(f"it has no {' and no '.join(missing)} box")
 
 
-def _probe(path: Path, size: int) -> Film:
+class _Watched:
+    """A file that FFmpeg reads, and that stops it: its index alone can take long to read."""
+
+    def __init__(self, file: FileIO, check: Callable[[], None]) -> None:
+        self._file = file
+        self._check = check
+        self.seek = file.seek
+        self.tell = file.tell
+
+    def read(self, size: int) -> bytes:
+        """Return the next bytes."""
+        self._check()
+        return self._file.read(size) or b""
+
+
+def _probe(file: _Watched, size: int) -> Film:
     # titles in Latin-1 are no reason to give up a film
-    with av.open(str(path), format="mp4", metadata_errors="replace") as container:
+    with av.open(file, mode="r", format="mp4", metadata_errors="replace") as container:
         video = _first(container.streams.video)
         audio = _first(container.streams.audio)
         if video is None:

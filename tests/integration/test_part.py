@@ -1,0 +1,218 @@
+"""Part: a file on its way is gone on with by one at a time, and never with the wrong bytes."""
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import pytest
+
+from emulator.server import Emulator
+from tests.fetching import EXPORT, Watch, a_file, get, path_in
+from tests.waiting import wait_until
+from worker.transfer.part import SYNC_BYTES, Origin, abandoned, open_part, remove_abandoned
+
+ORIGIN = Origin("http://x/y.mp4", '"1"', 100)
+
+
+def left(folder: Path, content: bytes = b"half", claim: int = 2) -> Path:
+    """Leave a part behind; returns where it is."""
+    with open_part(folder, EXPORT, UUID(int=claim)) as part:
+        part.begin(ORIGIN)
+        part.write(content)
+    return part.path
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_part_is_taken_over_under_a_new_name(tmp_path: Path) -> None:
+    first = left(tmp_path)
+    inode = first.stat().st_ino
+    with open_part(tmp_path, EXPORT, UUID(int=3)) as part:
+        assert (part.origin, part.size_bytes) == (ORIGIN, 4)
+        assert part.path.stat().st_ino == inode
+        part.write(b"+rest")
+        assert part.path.read_bytes() == b"half+rest"
+    stem = f"{EXPORT}-{UUID(int=3)}"
+    assert names(tmp_path) == [f"{stem}.journal", f"{stem}.part"]
+
+
+def test_of_several_the_longest_is_taken_and_the_others_go(tmp_path: Path) -> None:
+    with open_part(tmp_path, EXPORT, UUID(int=2)) as part:
+        part.begin(ORIGIN)
+        part.write(b"half")
+        left(tmp_path, b"longer", claim=3)
+    with open_part(tmp_path, EXPORT, UUID(int=4)) as part:
+        assert part.size_bytes == len(b"longer")
+        assert len(names(tmp_path)) == 2
+
+
+def test_one_that_is_written_to_is_left_alone(tmp_path: Path) -> None:
+    with open_part(tmp_path, EXPORT, UUID(int=2)) as first:
+        first.begin(ORIGIN)
+        first.write(b"half")
+        with open_part(tmp_path, EXPORT, UUID(int=3)) as second:
+            assert second.origin is None
+            second.begin(ORIGIN)
+            second.write(b"other")
+            first.write(b"+more")
+            assert abandoned(tmp_path) == set()
+            remove_abandoned(tmp_path, EXPORT)
+            assert second.path.read_bytes() == b"other"
+        assert first.path.read_bytes() == b"half+more"
+
+
+def test_what_belongs_to_nothing_is_not_kept(tmp_path: Path) -> None:
+    with open_part(tmp_path / "new/folder", EXPORT, UUID(int=2)) as part:
+        part.begin(None)
+        part.write(b"half")
+    assert names(tmp_path / "new/folder") == []
+
+
+def test_what_is_discarded_is_not_kept(tmp_path: Path) -> None:
+    with open_part(tmp_path, EXPORT, UUID(int=2)) as part:
+        part.begin(ORIGIN)
+        part.discard()
+    assert names(tmp_path) == []
+
+
+def test_a_plain_file_of_an_earlier_release_is_begun_anew(tmp_path: Path) -> None:
+    path_in(tmp_path).write_bytes(b"half")
+    with open_part(tmp_path, EXPORT, UUID(int=3)) as part:
+        assert (part.origin, part.size_bytes) == (None, 0)
+    assert names(tmp_path) == []
+
+
+def journal_of(path: Path) -> Path:
+    return path.with_suffix(".journal")
+
+
+def reopened(folder: Path) -> tuple[Origin | None, int]:
+    with open_part(folder, EXPORT, UUID(int=9)) as part:
+        part.discard()
+        assert part.path.stat().st_size == part.size_bytes
+        return part.origin, part.size_bytes
+
+
+@pytest.mark.parametrize(
+    "text", ["", "\n", "[]\n", "{}\n", "{", '{"url": "x"}\n', "\0" * 99 + "\n", '{"x": 1}\n']
+)
+def test_a_journal_that_says_nothing_of_use_has_it_begun_anew(text: str, tmp_path: Path) -> None:
+    journal_of(left(tmp_path)).write_text(text)
+    assert reopened(tmp_path) == (None, 0)
+
+
+def test_a_torn_last_line_says_nothing_and_spoils_nothing(tmp_path: Path) -> None:
+    path = left(tmp_path)
+    with journal_of(path).open("a") as journal:
+        journal.write('{"synced_by')
+    left_again = open_part(tmp_path, EXPORT, UUID(int=3))
+    with left_again as part:
+        part.write(b"x" * SYNC_BYTES)  # notes a line of its own
+    assert reopened(tmp_path) == (ORIGIN, 4 + SYNC_BYTES)
+
+
+def test_after_a_power_cut_only_what_was_synced_is_trusted(tmp_path: Path) -> None:
+    path = left(tmp_path, b"x" * SYNC_BYTES)
+    with path.open("ab") as data:
+        data.write(b"\0" * 1000)
+    lines = [json.loads(line) for line in journal_of(path).read_text().splitlines()]
+    lines[0]["boot"] = "another"
+    journal_of(path).write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    assert reopened(tmp_path) == (ORIGIN, SYNC_BYTES)
+
+
+def test_after_a_power_cut_nothing_that_was_not_synced_is_trusted(tmp_path: Path) -> None:
+    path = left(tmp_path)
+    line = json.loads(journal_of(path).read_text())
+    journal_of(path).write_text(json.dumps({**line, "boot": None}) + "\n")
+    assert reopened(tmp_path) == (ORIGIN, 0)
+
+
+def test_whoever_begins_anew_is_known_as_that(tmp_path: Path) -> None:
+    left(tmp_path)
+    other = Origin("http://x/z.mp4", '"2"', None)
+    with open_part(tmp_path, EXPORT, UUID(int=3)) as part:
+        part.begin(other)
+        part.write(b"x")
+    assert reopened(tmp_path) == (other, 1)
+
+
+def test_the_janitor_is_told_of_what_was_left_and_of_nothing_else(tmp_path: Path) -> None:
+    other, alive = uuid4(), uuid4()
+    left(tmp_path)
+    (tmp_path / f"{other}-{uuid4()}.journal").write_text("{}")
+    for name in ("x.part", f"{EXPORT}.part", "readme.txt", f"{'-' * 36}-{uuid4()}.part"):
+        (tmp_path / name).write_text("")
+    with open_part(tmp_path, alive, uuid4()):
+        assert abandoned(tmp_path) == {EXPORT, other}
+        remove_abandoned(tmp_path, EXPORT)
+        remove_abandoned(tmp_path, other)
+        remove_abandoned(tmp_path, alive)
+        assert abandoned(tmp_path) == set()
+        assert len(names(tmp_path)) == 4 + 2
+    assert abandoned(tmp_path / "nowhere") == set()
+
+
+@contextmanager
+def fetcher(url: str, path: Path) -> Iterator["subprocess.Popen[str]"]:
+    """Fetch in a process of its own."""
+    command = [sys.executable, "-m", "tests.fetcher", url, str(path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def reaches(path: Path, size: int) -> None:
+    wait_until(lambda: path.exists() and path.stat().st_size >= size, what=f"{size} bytes")
+
+
+def test_a_killed_process_costs_only_what_it_had_not_brought(
+    emulator: Emulator, tmp_path: Path
+) -> None:
+    url, true = a_file(emulator, media_size_bytes=4_000_000)
+    emulator.control.fault("media", "throttle", bytes_per_second=2_000_000, times=1)
+    first = path_in(tmp_path)
+    with fetcher(url, first) as process:
+        reaches(first, 2_000_000)
+        process.kill()
+        process.wait()
+    there = first.stat().st_size
+    assert there < true["size_bytes"]
+    guard = Watch()
+    assert get(url, path_in(tmp_path, 3), guard).sha256 == true["sha256"]
+    assert sum(1 for done, _ in guard.reports if done <= there) == 0
+    assert not first.exists()
+
+
+def test_a_process_that_slept_past_its_claim_changes_nothing_of_its_successors(
+    emulator: Emulator, tmp_path: Path
+) -> None:
+    url, true = a_file(emulator, media_size_bytes=4_000_000)
+    emulator.control.fault("media", "throttle", bytes_per_second=2_000_000, times=1)
+    first, second = path_in(tmp_path), path_in(tmp_path, 3)
+    with fetcher(url, first) as process:
+        reaches(first, 500_000)
+        process.send_signal(signal.SIGSTOP)
+        assert get(url, second).sha256 == true["sha256"]
+        seen = second.stat()
+        process.send_signal(signal.SIGCONT)
+        said, _ = process.communicate(timeout=60)
+    assert said == true["sha256"], "it went on, in a file of its own"
+    after = second.stat()
+    assert (after.st_ino, after.st_mtime_ns, after.st_size) == (
+        seen.st_ino,
+        seen.st_mtime_ns,
+        seen.st_size,
+    )
+    assert not first.samefile(second)
+    remove_abandoned(tmp_path, EXPORT)
+    assert names(tmp_path) == []

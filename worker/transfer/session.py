@@ -1,0 +1,181 @@
+"""Session: the HTTP session that files are fetched through.
+
+It connects only to addresses that files may come from, and what it waits for can be cut short
+from another thread.
+"""
+
+import os
+import socket
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
+from threading import Lock
+from typing import Any, cast
+
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
+
+from worker.errors import Transient
+from worker.transfer import hosts
+from worker.transfer.guard import Guard
+
+
+class FileSession(requests.Session):
+    """A requests session for one thread, to fetch files through from `allowed` hosts.
+
+    Attributes:
+        allowed: names of hosts, addresses and networks.
+    """
+
+    def __init__(self, allowed: Collection[str]) -> None:
+        super().__init__()
+        self.allowed = allowed
+        self.auth = _as_it_is
+        self._lines = _Lines()
+        # A proxy of the environment's is the administrator's own, and resolves names by itself:
+        # what goes through it is checked by the name in its URL only.
+        for scheme in ("http://", "https://"):
+            self.mount(scheme, _Adapter(allowed, self._lines))
+
+    @contextmanager
+    def interruptible(self, guard: Guard) -> Iterator[None]:
+        """Have what is done here cut short if `guard` wants it to stop.
+
+        A connection that was cut looks like one that broke or came to its end, so the guard is
+        asked before anybody makes something of that.
+        """
+        try:
+            with guard.watched(self._lines.cut):
+                yield
+        except Transient:
+            guard.check()
+            raise
+        finally:
+            self._lines.forget()
+        guard.check()
+
+
+def _as_it_is(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    """Add no credentials; without this, requests adds those that ~/.netrc has for the host."""
+    return request
+
+
+class _Lines:
+    """The sockets in use, each by a descriptor of our own.
+
+    urllib3 can shut down a reply that it reads (`HTTPResponse.shutdown`), but not a connection
+    that is being made or whose server has not answered yet; and under TLS, what is read after its
+    shutdown may be taken for content without being deciphered. The socket below knows neither.
+    """
+
+    def __init__(self) -> None:
+        self._sockets: list[socket.socket] = []
+        self._is_cut = False
+        self._lock = Lock()
+
+    def add(self, used: socket.socket) -> None:
+        """Note a socket that is used from now on.
+
+        Raises:
+            ConnectionAbortedError: none is to be used any more.
+        """
+        with self._lock:
+            if self._is_cut:
+                raise ConnectionAbortedError
+            self._sockets.append(socket.socket(fileno=os.dup(used.fileno())))
+
+    def cut(self) -> None:
+        """Have every read and every connect end at once, here and until they are forgotten."""
+        with self._lock:
+            self._is_cut = True
+            for line in self._sockets:
+                with suppress(OSError):  # not connected (any more)
+                    line.shutdown(socket.SHUT_RDWR)
+
+    def forget(self) -> None:
+        """Have none any more, and begin anew."""
+        with self._lock:
+            for line in self._sockets:
+                line.close()
+            self._sockets.clear()
+            self._is_cut = False
+
+
+class _Checked(HTTPConnection):
+    """A connection to an address that was checked: the very one, so that no name is asked twice."""
+
+    def __init__(
+        self,
+        *args: Any,  # noqa: ANN401  (urllib3's)
+        allowed: Collection[str],
+        lines: _Lines,
+        **options: Any,  # noqa: ANN401  (same)
+    ) -> None:
+        super().__init__(*args, **options)
+        self._allowed = allowed
+        self._lines = lines
+
+    def request(self, *args: Any, **options: Any) -> None:  # noqa: ANN401  (urllib3's)
+        """Send a request, which can be cut on a connection that was kept, too."""
+        if self.sock is not None:
+            self._lines.add(self.sock)
+        super().request(*args, **options)
+
+    def _new_conn(self) -> socket.socket:
+        """Connect, as `urllib3.util.connection.create_connection` does; urllib3 calls this."""
+        try:
+            found = socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError) as error:
+            raise NameResolutionError(self.host, self, cast("socket.gaierror", error)) from error
+        last: OSError | None = None
+        for family, kind, protocol, _, place in found:
+            hosts.check_address(self.host, str(place[0]), self._allowed)
+            line = socket.socket(family, kind, protocol)
+            try:
+                for option in self.socket_options or ():
+                    line.setsockopt(*option)
+                line.settimeout(cast("float", self.timeout))
+                self._lines.add(line)
+                line.connect(place)
+            except OSError as error:
+                line.close()
+                last = error
+            else:
+                return line
+        if isinstance(last, TimeoutError):
+            raise ConnectTimeoutError(self, "no answer") from last
+        raise NewConnectionError(self, str(last)) from last
+
+
+class _CheckedTls(_Checked, HTTPSConnection):
+    """The same under TLS; name and certificate are those of the URL."""
+
+
+class _Adapter(HTTPAdapter):
+    """Has requests connect by our connections."""
+
+    def __init__(self, allowed: Collection[str], lines: _Lines) -> None:
+        self._options: dict[str, Any] = {"allowed": allowed, "lines": lines}
+        super().__init__()
+
+    def init_poolmanager(self, *args: Any, **options: Any) -> None:  # noqa: ANN401  (requests')
+        """Make the pools of connections; requests calls this."""
+        super().init_poolmanager(*args, **options)
+        self.poolmanager.pool_classes_by_scheme = {
+            "http": _pool(HTTPConnectionPool, partial(_Checked, **self._options)),
+            "https": _pool(HTTPSConnectionPool, partial(_CheckedTls, **self._options)),
+        }
+
+
+def _pool(
+    kind: type[HTTPConnectionPool], connection: Callable[..., HTTPConnection]
+) -> Callable[..., HTTPConnectionPool]:
+    def make(*args: Any, **options: Any) -> HTTPConnectionPool:  # noqa: ANN401  (urllib3's)
+        pool = kind(*args, **options)
+        pool.ConnectionCls = cast("Any", connection)
+        return pool
+
+    return make
