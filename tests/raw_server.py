@@ -32,10 +32,11 @@ class Say:
 
 @dataclass
 class Heard:
-    """Where the server is, and the requests it got, each with its body."""
+    """Where the server is, its connections, and the requests it got, each with its body."""
 
     port: int
     requests: list[bytes] = field(default_factory=list)
+    connections: int = 0
 
     @property
     def url(self) -> str:
@@ -55,6 +56,8 @@ class _Server(ThreadingTCPServer):
 class _Handler(BaseRequestHandler):
     def handle(self) -> None:
         server = cast("_Server", self.server)
+        with server.turn:
+            server.heard.connections += 1
         with suppress(OSError):  # whoever asks may leave at any time
             self._answer(server)
 

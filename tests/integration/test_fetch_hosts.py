@@ -37,6 +37,7 @@ def test_a_redirect_to_an_allowed_host_is_followed(status: str, path: Path) -> N
     ("to", "code"),
     [
         ("http://localhost:{port}/", "file_host_unlisted"),
+        ("http://127.0.0.2:{port}/", "file_host_unlisted"),
         ("http://localhost:{port}\\@127.0.0.1/", "file_host_unlisted"),
         ("//localhost:{port}/", "file_host_unlisted"),
         ("file:///etc/passwd", "file_url_refused"),

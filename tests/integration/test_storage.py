@@ -1,13 +1,18 @@
 """Storage: a file appears under its key whole or not at all, or the refusal is a sentence."""
 
 import os
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 
 import pytest
 
-from tests.raw_server import http, raw_server
+from tests.raw_server import Heard, Say, http, raw_server
+from tests.waiting import wait_until
 from worker.errors import Transient
 from worker.storage import Storage
 
@@ -127,6 +132,72 @@ def test_a_folder_in_the_way_of_the_file_is_told(tmp_path: Path) -> None:
     assert refusal(folder_of(tmp_path), b"film")
 
 
+class Told(Exception):  # noqa: N818  (as Stopping is none)
+    """What a check raises in these tests."""
+
+
+def after(calls: int) -> Callable[[], None]:
+    """Return a check that raises after so many calls."""
+    left = iter(range(calls))
+
+    def check() -> None:
+        if next(left, None) is None:
+            raise Told
+
+    return check
+
+
+def a_large_file(tmp_path: Path) -> Path:
+    path = tmp_path / "x.part"
+    with path.open("wb") as file:
+        file.truncate(LARGE_BYTES)
+    return path
+
+
+def test_whoever_is_to_stop_leaves_the_folder_as_it_was(tmp_path: Path) -> None:
+    storage, part = folder_of(tmp_path / "exports"), a_large_file(tmp_path)
+    publish(storage, b"old")
+    calls = 0
+
+    def count() -> None:
+        nonlocal calls
+        calls += 1
+
+    publish(storage, part, "a/c.mp4", count)
+    assert calls > 10, "it asks every now and then"
+    for call in range(calls):
+        with pytest.raises(Told):
+            publish(storage, part, check=after(call))
+        assert files_in(tmp_path / "exports") == ["a/b.mp4", "a/c.mp4"]
+        assert (tmp_path / "exports/a/b.mp4").read_bytes() == b"old"
+
+
+KILLED = """
+import os, sys, signal
+from pathlib import Path
+from worker.storage import Storage
+calls = []
+def check():
+    calls.append(1)
+    if len(calls) == 5:
+        os.kill(os.getpid(), signal.SIGKILL)
+url, path = sys.argv[1:]
+Storage(url).publish(Path(path), "a/b.mp4", content_type="video/mp4", check=check)
+"""
+
+
+def test_what_a_killed_process_left_is_removed_by_the_next(tmp_path: Path) -> None:
+    store, part = tmp_path / "exports", a_large_file(tmp_path)
+    publish(folder_of(store), b"old")
+    command = [sys.executable, "-c", KILLED, store.as_uri(), str(part)]
+    assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
+    assert files_in(store) == ["a/.b.mp4.0.staging", "a/b.mp4"]
+    assert (store / "a/b.mp4").read_bytes() == b"old"
+    publish(folder_of(store), part)
+    assert files_in(store) == ["a/b.mp4"]
+    assert (store / "a/b.mp4").stat().st_size == LARGE_BYTES
+
+
 def test_a_probe_leaves_nothing(tmp_path: Path) -> None:
     folder_of(tmp_path / "exports").probe()
     assert files_in(tmp_path) == []
@@ -173,3 +244,69 @@ def test_an_object_store_that_refuses_is_told_without_its_secret(
     assert "AccessDenied" in message
     assert "hunter2" not in message
     assert b"hunter2" not in b"".join(heard.requests)
+
+
+def created() -> Say:
+    body = (
+        b"<InitiateMultipartUploadResult><Bucket>bucket</Bucket><Key>k</Key>"
+        b"<UploadId>U1</UploadId></InitiateMultipartUploadResult>"
+    )
+    return http(body=body, Content_Length=str(len(body)))
+
+
+PART = http(ETag='"1"', Content_Length="0")
+
+
+def verbs(heard: Heard) -> list[bytes]:
+    return [b" ".join(request.split(b" ")[:2]) for request in heard.requests]
+
+
+@pytest.mark.usefixtures("_aws")
+def test_a_large_object_goes_in_parts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    part = a_large_file(tmp_path)
+    done = (
+        b"<CompleteMultipartUploadResult><ETag>&quot;1&quot;</ETag></CompleteMultipartUploadResult>"
+    )
+    answers = [created(), PART, PART, PART, http(body=done, Content_Length=str(len(done)))]
+    with raw_server(*answers) as heard:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", heard.url)
+        publish(Storage("s3://bucket"), part)
+    bodies = [request.partition(b"\r\n\r\n")[2] for request in heard.requests[1:-1]]
+    assert b"".join(bodies) == b"\0" * LARGE_BYTES
+    assert b"uploads" in heard.requests[0].split(b"\r\n")[0]
+    assert b"content-type: video/mp4" in heard.requests[0].lower()
+
+
+@pytest.mark.usefixtures("_aws")
+def test_whoever_is_to_stop_takes_the_upload_back(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    part = a_large_file(tmp_path)
+    with raw_server(created(), PART) as heard:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", heard.url)
+        with pytest.raises(Told):
+            publish(Storage("s3://bucket"), part, check=after(3))
+        wait_until(lambda: verbs(heard)[-1] == b"DELETE /bucket/a/b.mp4?uploadId=U1")
+    assert sum(verb.startswith(b"POST") for verb in verbs(heard)) == 1, "it was not completed"
+
+
+@pytest.mark.usefixtures("_aws")
+@pytest.mark.timeout(25)  # by itself obstore gives up after 30 s
+@pytest.mark.parametrize("size", [4, LARGE_BYTES])
+def test_a_store_that_hangs_keeps_nobody(
+    size: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    part, told = a_large_file(tmp_path), Event()
+    os.truncate(part, size)
+
+    def check() -> None:
+        if told.is_set():
+            raise Told
+
+    with raw_server(Say(hold=True)) as heard, ThreadPoolExecutor(1) as pool:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", heard.url)
+        running = pool.submit(publish, Storage("s3://bucket"), part, check=check)
+        wait_until(lambda: heard.requests)
+        told.set()
+        with pytest.raises(Told):
+            running.result()

@@ -9,6 +9,10 @@ from worker.transfer.captions import is_ttml
 TT = '<tt xmlns="http://www.w3.org/ns/ttml"><body><div><p begin="0s">é</p></div></body></tt>'
 PLAIN = TT.encode("ascii", "xmlcharrefreplace")
 
+# Its 100 KB would be 750 MB.
+BLOWN_UP = f"""<!DOCTYPE tt [<!ENTITY a "{"a" * 50_000}">]>
+<tt xmlns="http://www.w3.org/ns/ttml">{"&a;" * 15_000}</tt>"""
+
 BOMB = """<!DOCTYPE tt [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;&a;&a;">
 <!ENTITY c "&b;&b;&b;&b;&b;&b;">]><tt xmlns="http://www.w3.org/ns/ttml">&c;</tt>"""
 
@@ -69,6 +73,10 @@ def test_anything_else_is_not(body: bytes) -> None:
         f'<!DOCTYPE tt SYSTEM "file:///etc/passwd">{TT}',
         f'<!DOCTYPE tt [<!ENTITY x SYSTEM "file:///etc/passwd">]>{TT.replace("é", "&x;")}',
         BOMB,
+        BLOWN_UP,
+        f'<!DOCTYPE tt [<!ENTITY % x SYSTEM "http://127.0.0.1:1/x.dtd"> %x;]>{TT}',
+        f'<!DOCTYPE tt PUBLIC "-//W3C//DTD" "http://127.0.0.1:1/x.dtd">{TT}',
+        f"<!DOCTYPE tt [<!ATTLIST tt x CDATA 'y'>]>{TT}",
         TT.replace("é", "&undefined;"),
     ],
 )
@@ -81,6 +89,16 @@ def test_a_document_type_or_an_entity_is_refused(text: str) -> None:
 )
 def test_an_encoding_that_cannot_be_read_is_refused(encoding: str) -> None:
     assert not is_ttml(declared(encoding).encode("ascii", "xmlcharrefreplace"))
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
+def test_a_document_type_is_refused_in_any_encoding(encoding: str) -> None:
+    assert not is_ttml(declared("utf-16", BOMB).encode(encoding))
+
+
+def test_what_is_included_is_not_fetched() -> None:
+    include = '<x:include xmlns:x="http://www.w3.org/2001/XInclude" href="file:///etc/passwd"/>'
+    assert is_ttml(TT.replace("é", include).encode()), "to us it is a name like any other"
 
 
 def test_every_truncation_is_refused() -> None:

@@ -110,6 +110,75 @@ def test_nothing_passes_an_empty_list() -> None:
         hosts.check("http://uplynk.com/", ())
 
 
+def test_a_network_lets_its_addresses_pass_and_no_others() -> None:
+    networks = ("10.1.0.0/16", "fd00::/8")
+    for host in ("10.1.2.3", "[fd12::1]", "[::ffff:10.1.2.3]"):
+        hosts.check(f"http://{host}/", networks)
+    for host in ("10.2.0.1", "[fe80::1]", "[::ffff:10.2.0.1]", "x.10.1.0.0", "8.8.8.8"):
+        with pytest.raises(Transient, match="does not list"):
+            hosts.check(f"http://{host}/", networks)
+
+
+PUBLIC = ["8.8.8.8", "2606:4700::1111", "::ffff:8.8.8.8", "64:ff9b::8.8.8.8"]
+NOT_PUBLIC = [
+    "127.0.0.1",
+    "127.255.255.254",
+    "0.0.0.0",  # noqa: S104  (nothing is bound)
+    "10.0.0.1",
+    "172.16.0.1",
+    "172.31.255.255",
+    "192.168.1.1",
+    "169.254.169.254",
+    "100.64.0.1",
+    "192.0.0.1",
+    "192.0.2.1",
+    "198.18.0.1",
+    "198.51.100.1",
+    "203.0.113.1",
+    "224.0.0.1",
+    "239.255.255.255",
+    "240.0.0.1",
+    "255.255.255.255",
+    "::",
+    "::1",
+    "::127.0.0.1",
+    "::ffff:10.0.0.1",
+    "::ffff:127.0.0.1",
+    "::ffff:0:10.0.0.1",
+    "64:ff9b::10.0.0.1",
+    "64:ff9b::127.0.0.1",
+    "64:ff9b:1::1",
+    "2002:7f00:1::",
+    "2002:a00:1::",
+    "2001:0:1::1",
+    "2001:db8::1",
+    "fc00::1",
+    "fd12::1",
+    "fe80::1",
+    "fe80::1%eth0",
+    "fec0::1",
+    "ff02::1",
+    "ff0e::1",
+    "4000::1",
+]
+
+
+@pytest.mark.parametrize("address", PUBLIC)
+def test_a_listed_name_may_be_at_a_public_address(address: str) -> None:
+    hosts.check_address("uplynk.com", address, ("uplynk.com",))
+
+
+@pytest.mark.parametrize("address", NOT_PUBLIC)
+def test_a_listed_name_may_not_be_at_any_other_unless_its_network_is_listed(address: str) -> None:
+    with pytest.raises(Transient) as refused:
+        hosts.check_address("uplynk.com", address, ("uplynk.com", "11.0.0.0/8"))
+    assert refused.value.code == "file_host_unlisted"
+    assert "uplynk.com" in refused.value.message
+    assert address in refused.value.message
+    assert "DOWNLOAD_HOSTS" in refused.value.message
+    hosts.check_address("uplynk.com", address, ("uplynk.com", address.partition("%")[0]))
+
+
 @settings(deadline=None)
 @given(pieces=st.lists(PIECES, max_size=8))
 def test_what_passes_is_where_requests_goes(pieces: list[str]) -> None:

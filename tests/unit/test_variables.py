@@ -238,6 +238,7 @@ def test_a_folder_for_scratch_has_a_name() -> None:
         ("uplynk.com", ("uplynk.com",)),
         (" .Uplynk.com. ,, cdn-1.x_y.net ", ("uplynk.com", "cdn-1.x_y.net")),
         ("127.0.0.1,::1", ("127.0.0.1", "::1")),
+        ("emulator, 172.16.0.0/12,FD00::/8", ("emulator", "172.16.0.0/12", "fd00::/8")),
         (("a", "b"), ("a", "b")),
     ],
 )
@@ -251,7 +252,19 @@ def test_there_is_a_host(given: object) -> None:
 
 
 @pytest.mark.parametrize(
-    "given", [".", "*.uplynk.com", "http://uplynk.com", "uplynk.com:80", "a b", "-a", "é.com", "a/"]
+    "given",
+    [
+        ".",
+        "*.uplynk.com",
+        "http://uplynk.com",
+        "uplynk.com:80",
+        "a b",
+        "-a",
+        "é.com",
+        "a/",
+        "10.1.0.1/16",
+        "10.0.0.0/33",
+    ],
 )
 def test_a_host_that_would_match_nothing_is_refused(given: str) -> None:
     assert refused(download_hosts=f"x.com,{given}").startswith("must be plain host names")

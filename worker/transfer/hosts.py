@@ -80,7 +80,7 @@ def _is_public(address: str) -> bool:
 
 def _is_in_a_network(host: str, allowed: Collection[str]) -> bool:
     try:
-        ip = _plain(host)
+        writings = {ip_address(host), _plain(host)}
     except ValueError:
         return False
     for entry in allowed:
@@ -88,7 +88,7 @@ def _is_in_a_network(host: str, allowed: Collection[str]) -> bool:
             network = ip_network(entry)
         except ValueError:
             continue
-        if ip in network:
+        if any(ip in network for ip in writings):
             return True
     return False
 

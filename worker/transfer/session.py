@@ -22,6 +22,8 @@ from worker.errors import Transient
 from worker.transfer import hosts
 from worker.transfer.guard import Guard
 
+_ANYWHERE = ("0.0.0.0/0", "::/0")
+
 
 class FileSession(requests.Session):
     """A requests session for one thread, to fetch files through from `allowed` hosts.
@@ -35,8 +37,6 @@ class FileSession(requests.Session):
         self.allowed = allowed
         self.auth = _as_it_is
         self._lines = _Lines()
-        # A proxy of the environment's is the administrator's own, and resolves names by itself:
-        # what goes through it is checked by the name in its URL only.
         for scheme in ("http://", "https://"):
             self.mount(scheme, _Adapter(allowed, self._lines))
 
@@ -158,15 +158,31 @@ class _Adapter(HTTPAdapter):
     """Has requests connect by our connections."""
 
     def __init__(self, allowed: Collection[str], lines: _Lines) -> None:
-        self._options: dict[str, Any] = {"allowed": allowed, "lines": lines}
+        self._allowed = allowed
+        self._lines = lines
         super().__init__()
 
     def init_poolmanager(self, *args: Any, **options: Any) -> None:  # noqa: ANN401  (requests')
         """Make the pools of connections; requests calls this."""
         super().init_poolmanager(*args, **options)
-        self.poolmanager.pool_classes_by_scheme = {
-            "http": _pool(HTTPConnectionPool, partial(_Checked, **self._options)),
-            "https": _pool(HTTPSConnectionPool, partial(_CheckedTls, **self._options)),
+        self.poolmanager.pool_classes_by_scheme = self._pools(self._allowed)
+
+    def proxy_manager_for(self, proxy: str, **options: Any) -> Any:  # noqa: ANN401  (requests')
+        """Return the pools behind a proxy of the environment's; requests calls this.
+
+        It is the administrator's own, wherever it is, and resolves names by itself: what goes
+        through it is checked by the name in its URL only.
+        """
+        manager = super().proxy_manager_for(proxy, **options)
+        if not proxy.lower().startswith("socks"):  # that has connections of its own
+            manager.pool_classes_by_scheme = self._pools(_ANYWHERE)
+        return manager
+
+    def _pools(self, allowed: Collection[str]) -> dict[str, Callable[..., HTTPConnectionPool]]:
+        ours: dict[str, Any] = {"allowed": allowed, "lines": self._lines}
+        return {
+            "http": _pool(HTTPConnectionPool, partial(_Checked, **ours)),
+            "https": _pool(HTTPSConnectionPool, partial(_CheckedTls, **ours)),
         }
 
 
