@@ -1,7 +1,6 @@
 """Fetch: a certificate is checked, whatever the environment says, and no password is sent along."""
 
 import ssl
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,7 +66,7 @@ def test_a_certificate_that_nobody_vouches_for_is_refused(
 
 
 @pytest.fixture
-def trusted(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> Iterator[Authority]:
+def trusted(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> Authority:
     """Give an authority that the administrator has listed."""
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(authority.certificate))
     return authority
