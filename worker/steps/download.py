@@ -164,8 +164,7 @@ def _stored(kit: Kit, export: Export, brought: Brought) -> Report:
             account=export.account,
             by_priority=True,
         )
-    with suppress(OSError):  # then a later one will
-        remove_abandoned(kit.settings.scratch_dir, export.id)
+    _forget_part(kit, export)
     _log.info(
         "export stored",
         export_id=str(export.id),
@@ -189,17 +188,29 @@ def _failed(kit: Kit, export: Export, error: ExportError) -> Report:
         failure.record(kit, held, error, now=now)
         step = Step.POLL if held.state is State.EXPORTING else Step.SWEEP
         wakes = (Wake(step, at=held.due_at),) if held.due_at else ()
+    if held.due_at is None:
+        _forget_part(kit, export)
     return _told(export, wakes, error=error.code)
 
 
 def _left(kit: Kit, export: Export, why: ClaimLost | Stopping) -> Report:
     """Leave the export to another worker, at once if this one was told to stop."""
     if isinstance(why, ClaimLost):
+        with kit.sessions.begin() as session:
+            now = session.get(Export, export.id)
+        if now is None or now.state is not State.DOWNLOADING:  # it was cancelled
+            _forget_part(kit, export)
         return _dropped(export)
     with kit.sessions.begin() as session:
         if held := claims.held(session, export.id, export.claim):
             held.release(due_at=kit.now())
     return _told(export, state="left for another worker")
+
+
+def _forget_part(kit: Kit, export: Export) -> None:
+    """Remove what came of a file that nobody brings any more, unless somebody writes to it yet."""
+    with suppress(OSError):  # it costs room, and nothing else
+        remove_abandoned(kit.settings.scratch_dir, export.id)
 
 
 def _dropped(export: Export) -> Report:
