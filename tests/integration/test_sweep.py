@@ -2,13 +2,15 @@
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from uuid import UUID, uuid4
 
 from sqlalchemy.orm import Session, sessionmaker
 
 from models import State
 from tests.factories import make_export, make_kit
-from worker.steps import Step, Wake, sweep
+from worker.steps import Kit, Step, Wake, sweep
 from worker.steps.sweep import MOST_DOWNLOADS
+from worker.transfer.part import Origin, open_part
 
 Sessions = sessionmaker[Session]
 
@@ -48,3 +50,36 @@ def test_downloads_are_woken_by_priority_and_a_few_at_a_time(
     wakes = sweep(make_kit(sessions, tmp_path)).wakes
     assert len(wakes) == MOST_DOWNLOADS
     assert wakes[0] == Wake(Step.DOWNLOAD, urgent.id)
+
+
+def test_a_download_that_is_due_later_sets_the_alarm_of_the_sweep(
+    sessions: Sessions, tmp_path: Path
+) -> None:
+    later = datetime.now(UTC) + timedelta(minutes=5)
+    make_export(sessions, state=State.DOWNLOADING, due_at=later, job_id="j1")
+    assert sweep(make_kit(sessions, tmp_path)).wakes == (Wake(Step.SWEEP, at=later),)
+
+
+def test_parts_of_exports_that_have_ended_are_removed_but_none_that_is_written_to(
+    sessions: Sessions, tmp_path: Path
+) -> None:
+    kit = make_kit(sessions, tmp_path)
+    ended = make_export(sessions, state=State.CANCELLED, due_at=None)
+    written = make_export(sessions, state=State.FAILED, due_at=None)
+    waiting = make_export(sessions, state=State.DOWNLOADING, job_id="j1")
+    for export in (ended, waiting):
+        left_behind(kit, export.id)
+    left_behind(kit, uuid4())  # of another installation, it may be
+    with open_part(kit.settings.scratch_dir, written.id, uuid4()) as part:
+        before = set(kit.settings.scratch_dir.iterdir())
+        sweep(kit)
+        gone = before - set(kit.settings.scratch_dir.iterdir())
+        assert part.path.exists()
+    assert {path.name[:36] for path in gone} == {str(ended.id)}
+
+
+def left_behind(kit: Kit, export_id: UUID) -> None:
+    """Leave a part of some bytes in the scratch folder, as a killed worker does."""
+    with open_part(kit.settings.scratch_dir, export_id, uuid4()) as part:
+        part.begin(Origin("http://h/f.mp4", '"tag"', 100))
+        part.write(b"half of it")

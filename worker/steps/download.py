@@ -50,7 +50,7 @@ def download(kit: Kit, export_id: UUID) -> Report:
             kit, export, Permanent("step_died", "each worker that downloaded it died at it")
         )
     try:
-        with Heartbeat(kit, export) as heartbeat:
+        with Heartbeat(kit, export, limit=kit.settings.download_deadline) as heartbeat:
             brought = _bring(kit, export, heartbeat)
     except ExportError as error:
         trouble = error

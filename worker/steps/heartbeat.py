@@ -11,7 +11,7 @@ from typing import Self
 from sqlalchemy.exc import SQLAlchemyError
 
 from models import Export, claims
-from worker.errors import ClaimLost, Stopping
+from worker.errors import ClaimLost, Stopping, Transient
 from worker.logs import get_logger
 from worker.steps.kit import Kit
 
@@ -29,10 +29,18 @@ class Heartbeat:
     """Renews the claim of `export` from a thread of its own, for as long as the step lasts.
 
     Each renewal sets down the progress as well.
+
+    Args:
+        kit: what to work with.
+        export: as it was claimed just now.
+        limit: how long the step may last; None for as long as it takes.
     """
 
-    def __init__(self, kit: Kit, export: Export) -> None:
+    def __init__(self, kit: Kit, export: Export, *, limit: timedelta | None = None) -> None:
         assert export.claim is not None  # noqa: S101  (whoever takes a step has claimed it)
+        now = kit.now()
+        self._held_until = export.claimed_until or now
+        self._late_at = None if limit is None else now + limit
         self._bytes_done: int | None = None
         self._bytes_total: int | None = None
         self._kit = kit
@@ -70,13 +78,20 @@ class Heartbeat:
         """Let the step go on while its claim holds.
 
         Raises:
-            ClaimLost: somebody else took over.
+            ClaimLost: somebody else took over, or may have: the claim has run out.
             Stopping: this worker was told to stop.
+            Transient: the step lasts longer than it may.
         """
-        if self._lost.is_set():
+        now = self._kit.now()
+        # the thread may not have looked yet in a process that stood still
+        if self._lost.is_set() or now > self._held_until:
             raise ClaimLost
         if self._kit.stopping():
             raise Stopping
+        if self._late_at is not None and now > self._late_at:
+            raise Transient(
+                "download_deadline", "the download did not end in time (DOWNLOAD_DEADLINE_HOURS)"
+            )
 
     @contextmanager
     def watched(self, interrupt: Callable[[], None]) -> Iterator[None]:
@@ -102,7 +117,6 @@ class Heartbeat:
 
     def _beat(self) -> None:
         life = self._kit.settings.claim
-        held_until = self._kit.now() + life
         pause = min(life / BEATS, MOST_BETWEEN).total_seconds()
         next_at = time.monotonic() + pause
         while not self._over.wait(min(pause, LOOK_SECONDS)):
@@ -124,9 +138,9 @@ class Heartbeat:
                     )
             except SQLAlchemyError:
                 _log.warning("claim not renewed", export_id=str(self._export_id))
-                renewed = now < held_until  # nobody can have taken it before it ran out
+                renewed = now < self._held_until  # nobody can have taken it before it ran out
             else:
-                held_until = now + life
+                self._held_until = now + life if renewed else now
             if not renewed:
                 self._lost.set()
                 self._cut()

@@ -1,15 +1,24 @@
 """Sweep: whatever is overdue is woken again; no message has to arrive for it to happen."""
 
-from models import State, claims
+from contextlib import suppress
+
+from sqlalchemy import select
+
+from models import Export, State, claims
+from models.state import TERMINAL
 from worker.steps.kit import Kit
 from worker.steps.report import Report, Step, Wake
+from worker.transfer.part import abandoned, remove_abandoned
 
 # So many downloads are woken by one sweep; each that ends wakes another.
 MOST_DOWNLOADS = 8
 
 
 def sweep(kit: Kit) -> Report:
-    """Return the wake-ups for all that is due and free, and for when the next is due."""
+    """Return the wake-ups for all that is due and free, and for when the next is due.
+
+    Part files of exports that have ended are removed from this machine's scratch folder.
+    """
     now, account = kit.now(), kit.slicer.owner
     wakes: list[Wake] = []
     with kit.sessions.begin() as session:
@@ -30,6 +39,7 @@ def sweep(kit: Kit) -> Report:
             by_priority=True,
         )
         claimed = claims.next_due(session, State.DOWNLOADING, account=account)
+    _tidy(kit)
     wakes += [Wake(Step.DOWNLOAD, export_id) for export_id in downloads]
     if (
         claimed is not None and claimed > now
@@ -37,3 +47,20 @@ def sweep(kit: Kit) -> Report:
         wakes.append(Wake(Step.SWEEP, at=claimed))
     woken = [str(wake.step) for wake in wakes if wake.at is None]
     return Report({"woken": woken}, tuple(wakes))
+
+
+def _tidy(kit: Kit) -> None:
+    """Remove the parts that nobody writes to and nobody will go on with.
+
+    They are left where a worker was killed, and its export ended in another way.
+    """
+    folder = kit.settings.scratch_dir
+    with suppress(OSError):  # they cost room, and nothing else
+        left = abandoned(folder)
+        if not left:
+            return
+        with kit.sessions.begin() as session:
+            ended = select(Export.id).where(Export.id.in_(left), Export.state.in_(TERMINAL))
+            useless = session.scalars(ended).all()
+        for export_id in useless:
+            remove_abandoned(folder, export_id)
