@@ -6,6 +6,7 @@
 import os
 import pwd
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -65,29 +66,76 @@ def redis_server(port: int | None = None) -> Iterator[tuple[str, subprocess.Pope
         yield f"redis://127.0.0.1:{port}/0", server
 
 
+class Postgres:
+    """A PostgreSQL on a new cluster in `folder`, that can be stopped and started again.
+
+    Attributes:
+        url: of its database `postgres`.
+    """
+
+    def __init__(self, folder: str) -> None:
+        self._port = free_port()
+        self._cluster = f"{folder}/cluster"
+        self._server: subprocess.Popen[bytes] | None = None
+        self.url = f"postgresql://test@127.0.0.1:{self._port}/postgres"
+        # PostgreSQL refuses to run as root
+        self._user = "postgres" if os.geteuid() == 0 else None
+        if self._user:
+            owner = pwd.getpwnam(self._user)
+            os.chown(folder, owner.pw_uid, owner.pw_gid)
+        options = ["-p", str(self._port), "-k", folder, "-c", "listen_addresses=127.0.0.1"]
+        quick = ["-c", "fsync=off", "-c", "max_connections=200"]
+        self._command = [found("postgres"), "-D", self._cluster, *options, *quick]
+        making = [found("initdb"), "-D", self._cluster, "-U", "test", "-A", "trust", "-E", "UTF8"]
+        if status := self._run(making).wait():
+            raise SystemExit(f"initdb ended with status {status}")
+
+    def start(self) -> None:
+        """Start it; it answers from then on."""
+        self._server = self._run(self._command)
+        wait_until(lambda: _answers(self._port), what="postgres")
+
+    def stop(self) -> None:
+        """Stop it at once ("fast"): sessions are cut, what was committed stays."""
+        if self._server is None:
+            return
+        self._server.send_signal(signal.SIGINT)  # manual of PostgreSQL, "Shutting Down the Server"
+        try:
+            self._server.wait(20)
+        except subprocess.TimeoutExpired:
+            self._server.kill()
+            self._server.wait()
+        self._server = None
+
+    def _run(self, arguments: Sequence[str]) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            arguments,
+            user=self._user,
+            group=self._user,
+            extra_groups=[] if self._user else None,
+            cwd="/",
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+
+
+@contextmanager
+def restartable_postgres() -> Iterator[Postgres]:
+    """Run a PostgreSQL that can be restarted."""
+    with TemporaryDirectory() as folder:
+        server = Postgres(folder)
+        try:
+            server.start()
+            yield server
+        finally:
+            server.stop()
+
+
 @contextmanager
 def postgres_server() -> Iterator[str]:
     """Run a PostgreSQL on a new cluster; gives the URL of its database `postgres`."""
-    port = free_port()
-    with TemporaryDirectory() as folder:
-        # PostgreSQL refuses to run as root
-        become = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
-        if become:
-            user = pwd.getpwnam("postgres")
-            os.chown(folder, user.pw_uid, user.pw_gid)
-        cluster = f"{folder}/cluster"
-        subprocess.run(
-            [*become, found("initdb"), "-D", cluster, "-U", "test", "-A", "trust", "-E", "UTF8"],
-            check=True,
-            stdout=subprocess.DEVNULL,
-            cwd="/",
-        )
-        options = ["-D", cluster, "-p", str(port), "-k", folder, "-c", "listen_addresses=127.0.0.1"]
-        quick = ["-c", "fsync=off", "-c", "max_connections=200"]
-        with process([*become, found("postgres"), *options, *quick]):
-            url = f"postgresql://test@127.0.0.1:{port}/postgres"
-            wait_until(lambda: _answers(port), what="postgres")
-            yield url
+    with restartable_postgres() as server:
+        yield server.url
 
 
 def _answers(port: int) -> bool:
