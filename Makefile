@@ -1,7 +1,7 @@
 # Every target sets up what it needs by itself: a virtual environment in .venv, with the versions of
 # constraints.txt.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fmt services-test clean
+.PHONY: help demo test check fmt services-test chaos clean
 
 # the first Python on the path that is new enough; say PYTHON=… to choose another
 PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
@@ -12,6 +12,9 @@ BIN := .venv/bin
 # Most of a slow test is waiting, so they go side by side; one at a time, as the slow come first.
 PARALLEL := -n 3 --maxschedchunk 1
 READY := .venv/.ready
+SEED ?= 1
+MINUTES ?= 3
+EXPORTS ?= 200
 
 help:  ## Show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "make %-14s %s\n", $$1, $$2}' Makefile
@@ -33,7 +36,12 @@ fmt: $(READY)  ## Format the code, and mend what the linter can mend
 	$(BIN)/ruff check --fix .
 
 services-test: $(READY)  ## Run the integration and acceptance tests on the real Redis and PostgreSQL
-	$(BIN)/python -m tests.services $(BIN)/pytest $(PARALLEL) tests/integration tests/acceptance
+	$(BIN)/python -m tests.services $(BIN)/pytest $(PARALLEL) tests/integration tests/acceptance \
+		tests/chaos
+
+chaos: $(READY)  ## Let a storm come over workers and services: SEED=1 MINUTES=3 EXPORTS=200 JSON=path
+	$(BIN)/python -m tests.chaos --seed $(SEED) --minutes $(MINUTES) --exports $(EXPORTS) \
+		$(if $(JSON),--json $(JSON))
 
 clean:  ## Remove the virtual environment, caches and whatever the demo left
 	rm -rf .venv var build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache \

@@ -10,8 +10,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import mkdtemp
 
-from tests.chaos import report
+from tests.chaos import report, schedule
+from tests.chaos.fleet import POSTS
 from tests.chaos.run import Verdict, run
+
+EVIDENCE = "evidence.json"
 
 
 def main() -> int:
@@ -23,9 +26,12 @@ def main() -> int:
     parser.add_argument("--json", type=Path, help="write the verdict there, too")
     given = parser.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # it cleans up after itself
+    seconds = 60 * given.minutes
+    events = schedule.draw(given.seed, seconds=seconds, posts=POSTS)
+    _say("\n".join([*report.plan(given.seed, events), ""]))
     with _folder() as folder:
-        verdict = run(given.seed, exports=given.exports, seconds=60 * given.minutes, folder=folder)
-        _say("\n".join([*report.plan(verdict), "", *report.lines(verdict)]))
+        verdict = run(given.seed, exports=given.exports, seconds=seconds, folder=folder)
+        _say("\n".join(report.lines(verdict)))
         if given.json:
             given.json.write_text(json.dumps(report.summary(verdict), indent=1) + "\n")
         if not verdict.is_good:
@@ -35,22 +41,29 @@ def main() -> int:
 
 @contextmanager
 def _folder() -> Iterator[Path]:
+    """Give a folder; it is kept where something is wrong with the worker, or with this suite."""
     folder = Path(mkdtemp(prefix="chaos-"))
     try:
         yield folder
-    finally:
-        if not (folder / "evidence.json").exists():
-            shutil.rmtree(folder, ignore_errors=True)
+    except Exception:
+        _say(f"The storm broke off; logs and files are in {folder}")
+        raise
+    except KeyboardInterrupt:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    if not (folder / EVIDENCE).exists():
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _keep(verdict: Verdict, folder: Path) -> None:
-    report.keep_evidence(verdict, folder / "evidence.json")
+    report.keep_evidence(verdict, folder / EVIDENCE)
     shutil.rmtree(folder / "media", ignore_errors=True)  # it can be made again
-    _say(f"\nSeed {verdict.seed} FAILED: logs, files and evidence.json are in {folder}")
+    _say(f"\nSeed {verdict.seed} FAILED: logs, files and {EVIDENCE} are in {folder}")
 
 
 def _say(text: str) -> None:
     sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -12,15 +12,16 @@ from sqlalchemy import inspect
 from models import Base
 from tests.chaos.recovery import middle, percentile
 from tests.chaos.run import Verdict
+from tests.chaos.schedule import Event
 from tests.chaos.world import CLAIM_SECONDS, SWEEP_SECONDS
 
 MOST_SHOWN = 5  # violations of one invariant
 
 
-def plan(verdict: Verdict) -> Iterator[str]:
+def plan(seed: int, events: Sequence[Event]) -> Iterator[str]:
     """Give the schedule, line by line."""
-    yield f"The schedule of seed {verdict.seed} (the processes interleave anew in each run):"
-    yield from (f"  {event}" for event in verdict.events)
+    yield f"The schedule of seed {seed} (how the processes interleave is new in each run):"
+    yield from (f"  {event}" for event in events)
 
 
 def lines(verdict: Verdict) -> Iterator[str]:
