@@ -59,6 +59,11 @@ class Hand:
         """Its process id, and the id of its group and of its session."""
         return self.process.process.pid
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether it has begun to take messages."""
+        return READY in self.log.read_text(errors="replace")
+
 
 @dataclass(frozen=True, slots=True)
 class Kill:
@@ -121,7 +126,7 @@ class Fleet:
 
     def are_ready(self) -> bool:
         """Return whether everybody at work takes messages."""
-        return all(READY in hand.log.read_text() for hand in self.at_work.values())
+        return all(hand.is_ready for hand in self.at_work.values())
 
     def kill(self, post_name: str) -> bool:
         """Kill the worker at a post with all its children; False if nobody is there."""
@@ -138,10 +143,15 @@ class Fleet:
         self.kills.append(Kill(at, hand.name))
 
     def kill_child(self, post_name: str, number: int) -> bool:
-        """Kill one child of the worker at a post; False if there is none that runs."""
+        """Kill one child of the worker at a post; False if there is none that runs.
+
+        Celery gives a worker up that loses a child before it is ready; that is left to whoever
+        keeps the worker, and not tried here.
+        """
         hand = self.at_work.get(post_name)
-        children = processes.children(hand.pid) if hand and not hand.is_paused else []
-        if hand is None or not children:
+        if hand is None or hand.is_paused or not hand.is_ready:
+            return False
+        if not (children := processes.children(hand.pid)):
             return False
         child = children[number % len(children)]
         ports = frozenset(processes.ports(child))

@@ -10,6 +10,9 @@ from uuid import UUID
 from tests.chaos.database import Change
 from tests.chaos.fleet import Kill
 
+# From then until then.
+Span = tuple[datetime, datetime]
+
 
 @dataclass(frozen=True, slots=True)
 class Recovery:
@@ -17,6 +20,7 @@ class Recovery:
 
     Attributes:
         seconds: from the kill until then; None for never.
+        is_undisturbed: whether broker and database were there all that time.
         claim_left: seconds that the claim had left when the worker was killed.
     """
 
@@ -26,18 +30,27 @@ class Recovery:
     at: datetime
     claim_left: float
     seconds: float | None
+    is_undisturbed: bool
 
 
-def recoveries(audit: Sequence[Change], kills: Sequence[Kill]) -> list[Recovery]:
-    """Return what became of each export that a killed worker held, kill by kill."""
+def recoveries(
+    audit: Sequence[Change], kills: Sequence[Kill], *, outages: Sequence[Span] = ()
+) -> list[Recovery]:
+    """Return what became of each export that a killed worker held, kill by kill.
+
+    Args:
+        audit: all changes of all exports, in order.
+        kills: who was killed when.
+        outages: when the broker or the database was away.
+    """
     by_export: dict[UUID, list[Change]] = defaultdict(list)
     for change in audit:
         by_export[change.export_id].append(change)
-    found = [_of(changes, kill) for kill in kills for changes in by_export.values()]
+    found = [_of(changes, kill, outages) for kill in kills for changes in by_export.values()]
     return [each for each in found if each is not None]
 
 
-def _of(changes: Sequence[Change], kill: Kill) -> Recovery | None:
+def _of(changes: Sequence[Change], kill: Kill, outages: Sequence[Span]) -> Recovery | None:
     before = [change for change in changes if change.at <= kill.at]
     if not before or not _held(before[-1], kill):
         return None
@@ -54,11 +67,16 @@ def _of(changes: Sequence[Change], kill: Kill) -> Recovery | None:
         kill.at,
         (held.claimed_until - kill.at).total_seconds(),
         (others[0].at - kill.at).total_seconds() if others else None,
+        bool(others)
+        and not any(begin <= others[0].at and kill.at <= end for begin, end in outages),
     )
 
 
 def _held(last: Change, kill: Kill) -> bool:
-    return last.claim is not None and _is_theirs(last, kill)
+    """Return whether it was the killed one's: a claim that had run out is nobody's any more."""
+    return last.claimed_until is not None and (
+        last.claimed_until > kill.at and _is_theirs(last, kill)
+    )
 
 
 def _is_theirs(change: Change, kill: Kill) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import inspect
 
 from models import Base
-from tests.chaos.recovery import middle, percentile
+from tests.chaos.recovery import Recovery, middle, percentile
 from tests.chaos.run import Verdict
 from tests.chaos.schedule import Event
 from tests.chaos.world import CLAIM_SECONDS, SWEEP_SECONDS
@@ -28,8 +28,8 @@ def lines(verdict: Verdict) -> Iterator[str]:
     """Give the verdict, line by line."""
     yield f"Storm of {verdict.seconds:g} s, seed {verdict.seed}, all over in {verdict.took:.0f} s"
     yield "\nEvents (struck, found nothing to strike):"
-    for kind in sorted(verdict.struck.keys() | verdict.missed.keys()):
-        yield f"  {kind:18} {verdict.struck[kind]:4} {verdict.missed[kind]:4}"
+    for kind, (struck, missed) in sorted(_events(verdict).items()):
+        yield f"  {kind:18} {struck:4} {missed:4}"
     yield "\nFaults of Uplynk's (times that they were on, requests struck):"
     for (call, kind), (times, fired) in sorted(_faults(verdict).items()):
         yield f"  {call:20} {kind:14} {times:4} {fired:5}"
@@ -47,27 +47,25 @@ def lines(verdict: Verdict) -> Iterator[str]:
 
 def _figures(verdict: Verdict) -> Iterator[str]:
     figures = summary(verdict)
-    recovery, messages = figures["recovery"], figures["messages"]
-    yield (
-        f"Exports held by killed workers: {recovery['held']}; taken up again after"
-        f" {_seconds(recovery['median_seconds'])} (median),"
-        f" {_seconds(recovery['p95_seconds'])} (95th percentile),"
-        f" {_seconds(recovery['most_seconds'])} (most);"
-        f" CLAIM_SECONDS={CLAIM_SECONDS:g}, SWEEP_SECONDS={SWEEP_SECONDS:g}"
-    )
+    messages, stops = figures["messages"], figures["stops"]
+    for name, found in figures["recovery"].items():
+        yield (
+            f"Held by a killed worker, {name.replace('_', ' ')}: {found['held']} exports; taken up"
+            f" again after {_seconds(found['median'])} (median), {_seconds(found['p95'])}"
+            f" (95th percentile), {_seconds(found['most'])} (most); never: {found['never']}"
+        )
+    yield f"CLAIM_SECONDS={CLAIM_SECONDS:g}, SWEEP_SECONDS={SWEEP_SECONDS:g}"
     yield (
         f"Messages resent by the CMS: {messages['wiped']} wiped with the broker,"
         f" {messages['dropped']} dropped with a worker's connection,"
         f" {messages['vanished']} without excuse"
     )
-    stops = figures["stops"]
     yield f"Workers asked to end: {stops['count']}; the slowest took {_seconds(stops['most'])}"
     yield f"Everything had ended {_seconds(verdict.calm.seconds)} after the storm"
 
 
 def summary(verdict: Verdict) -> dict[str, Any]:
     """Return the verdict as JSON values."""
-    seconds = [each.seconds for each in verdict.recoveries if each.seconds is not None]
     stops = list(verdict.remains.leavings.stops.values())
     return {
         "seed": verdict.seed,
@@ -77,8 +75,8 @@ def summary(verdict: Verdict) -> dict[str, Any]:
         "exports": len(verdict.remains.records.exports),
         "jobs": len(verdict.remains.truth.jobs),
         "schedule": [str(event) for event in verdict.events],
-        "events": {"struck": dict(verdict.struck), "missed": dict(verdict.missed)},
-        "timeline": list(verdict.timeline),
+        "events": _events(verdict),
+        "strikes": [str(strike) for strike in verdict.strikes],
         "faults": [
             {"call": call, "kind": kind, "times": times, "fired": fired}
             for (call, kind), (times, fired) in sorted(_faults(verdict).items())
@@ -92,19 +90,35 @@ def summary(verdict: Verdict) -> dict[str, Any]:
             for name, violations in verdict.violations.items()
         },
         "recovery": {
-            "held": len(verdict.recoveries),
-            "never": len(verdict.recoveries) - len(seconds),
-            "median_seconds": middle(seconds),
-            "p95_seconds": percentile(seconds, 0.95),
-            "most_seconds": max(seconds, default=None),
-            "claim_seconds": CLAIM_SECONDS,
-            "sweep_seconds": SWEEP_SECONDS,
-            "each": [_plain(asdict(each)) for each in verdict.recoveries],
+            "in_all": _recovery(verdict.recoveries),
+            "services_there": _recovery([r for r in verdict.recoveries if r.is_undisturbed]),
         },
+        "recoveries": [_plain(asdict(each)) for each in verdict.recoveries],
+        "claim_seconds": CLAIM_SECONDS,
+        "sweep_seconds": SWEEP_SECONDS,
         "messages": {why: len(ids) for why, ids in verdict.calm.resent.items()},
         "stops": {"count": len(stops), "most": max(stops, default=None)},
         "calm_seconds": verdict.calm.seconds,
     }
+
+
+def _recovery(recoveries: Sequence[Recovery]) -> dict[str, Any]:
+    seconds = [each.seconds for each in recoveries if each.seconds is not None]
+    return {
+        "held": len(recoveries),
+        "never": len(recoveries) - len(seconds),
+        "median": middle(seconds),
+        "p95": percentile(seconds, 0.95),
+        "most": max(seconds, default=None),
+    }
+
+
+def _events(verdict: Verdict) -> dict[str, Sequence[int]]:
+    """Return by kind how many events struck, and how many found nothing to strike."""
+    found: dict[str, list[int]] = {}
+    for strike in verdict.strikes:
+        found.setdefault(strike.event.kind, [0, 0])[0 if strike.has_struck else 1] += 1
+    return dict(found)
 
 
 def keep_evidence(verdict: Verdict, path: Path) -> None:

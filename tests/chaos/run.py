@@ -1,9 +1,9 @@
 """Run: one storm from its seed to its verdict."""
 
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from types import MappingProxyType
 
@@ -12,11 +12,11 @@ from tests.chaos.calm import Calm
 from tests.chaos.database import Change
 from tests.chaos.fleet import POSTS, Post
 from tests.chaos.invariants import Violation, Violations
-from tests.chaos.recovery import Recovery, recoveries
+from tests.chaos.recovery import Recovery, Span, recoveries
 from tests.chaos.remains import Records, Remains, Truth
-from tests.chaos.schedule import Event
+from tests.chaos.schedule import FAMILIES, Event
 from tests.chaos.sender import Sender
-from tests.chaos.storm import Storm
+from tests.chaos.storm import Storm, Strike
 from tests.chaos.world import World, opened_world
 from tests.waiting import wait_until
 
@@ -58,9 +58,7 @@ class Verdict:
         seed: from which all was drawn.
         seconds: how long it raged.
         events: its schedule.
-        struck: how many events of each kind struck.
-        missed: how many found nothing to strike.
-        timeline: when each came.
+        strikes: what came of it, and when.
         calm: what happened until everything had ended.
         remains: what there was then.
         violations: by the invariant's name; no key is missing.
@@ -72,9 +70,7 @@ class Verdict:
     seed: int
     seconds: float
     events: Sequence[Event]
-    struck: Counter[str]
-    missed: Counter[str]
-    timeline: Sequence[str]
+    strikes: Sequence[Strike]
     calm: Calm
     remains: Remains
     violations: Mapping[str, Sequence[Violation]]
@@ -117,13 +113,11 @@ def run(
             seed=seed,
             seconds=seconds,
             events=planned,
-            struck=storm.struck,
-            missed=storm.missed,
-            timeline=storm.timeline,
+            strikes=storm.strikes,
             calm=peace,
             remains=remains,
             violations={name: list(check(remains)) for name, check in INVARIANTS.items()},
-            recoveries=recoveries(audit, world.fleet.kills),
+            recoveries=recoveries(audit, world.fleet.kills, outages=_outages(storm.strikes)),
             audit=audit,
             took=time.monotonic() - begin,
         )
@@ -146,3 +140,13 @@ def _remains(world: World, asked: Sequence[wishes.Wish], peace: Calm) -> Remains
         vanished=peace.resent["vanished"],
         leavings=leavings,
     )
+
+
+def _outages(strikes: Sequence[Strike]) -> list[Span]:
+    """Return when the broker or the database was away, or had to be found again."""
+    kinds = FAMILIES["broker"].kinds.keys() | FAMILIES["database"].kinds.keys()
+    return [
+        (strike.at, strike.at + timedelta(seconds=strike.event.seconds))
+        for strike in strikes
+        if strike.event.kind in kinds and strike.has_struck
+    ]

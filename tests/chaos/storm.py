@@ -2,7 +2,6 @@
 
 import heapq
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -16,6 +15,18 @@ from tests.chaos.world import World
 TICK_SECONDS = 0.1
 
 
+@dataclass(frozen=True, slots=True)
+class Strike:
+    """That an event came at a time, and whether it found anything to strike."""
+
+    at: datetime
+    event: Event
+    has_struck: bool
+
+    def __str__(self) -> str:
+        return f"{self.at.isoformat()} {self.event}{'' if self.has_struck else ', in vain'}"
+
+
 @dataclass(slots=True)
 class Storm:
     """Carries out a schedule.
@@ -23,16 +34,12 @@ class Storm:
     Attributes:
         world: what it comes over.
         schedule: what is to happen.
-        struck: how many events of each kind did strike.
-        missed: how many found nothing to strike, as the worker was dead or the service away.
-        timeline: when each event came, and whether it struck.
+        strikes: what has happened so far.
     """
 
     world: World
     schedule: Sequence[Event]
-    struck: Counter[str] = field(default_factory=Counter)
-    missed: Counter[str] = field(default_factory=Counter)
-    timeline: list[str] = field(default_factory=list)
+    strikes: list[Strike] = field(default_factory=list)
 
     def run(self, seconds: float) -> None:
         """Let the storm rage for so many seconds; whoever ends unasked is noted and replaced."""
@@ -57,8 +64,7 @@ class Storm:
 
     def _strike(self, event: Event) -> Sequence[Later]:
         """Let an event happen, and note it; returns what it has happen later."""
-        came = datetime.now(UTC).isoformat()
+        came = datetime.now(UTC)
         laters = EVENTS[event.kind](self.world, event)
-        (self.missed if laters is None else self.struck)[event.kind] += 1
-        self.timeline.append(f"{came} {'missed: ' if laters is None else ''}{event}")
+        self.strikes.append(Strike(came, event, has_struck=laters is not None))
         return laters or ()

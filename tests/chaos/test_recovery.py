@@ -41,14 +41,29 @@ def test_what_a_killed_worker_held_is_taken_up_by_another() -> None:
     assert (recovery.export_id, recovery.seconds, recovery.claim_left) == (export, 5, 4)
 
 
+@pytest.mark.parametrize(("begin", "is_undisturbed"), [(1, False), (6, False), (8, True)])
+def test_a_recovery_is_disturbed_by_an_outage_in_its_time(
+    begin: float, *, is_undisturbed: bool
+) -> None:
+    export = uuid4()
+    audit = [change(0, "a", export), change(7, "b", export)]
+    outages = [(at(begin), at(begin + 2))]
+    (recovery,) = recoveries(audit, [Kill(at(2), "a")], outages=outages)
+    assert recovery.is_undisturbed == is_undisturbed
+
+
 def test_what_nobody_takes_up_is_never_recovered() -> None:
     (recovery,) = recoveries([change(0, "a", uuid4())], [Kill(at(2), "a")])
     assert recovery.seconds is None
 
 
-def test_what_was_given_back_or_is_anothers_was_not_held() -> None:
-    given_back, anothers = uuid4(), uuid4()
-    audit = [change(0, "a", given_back, claim=None), change(0, "b", anothers)]
+def test_what_was_given_back_or_ran_out_or_is_anothers_was_not_held() -> None:
+    given_back, anothers, run_out = uuid4(), uuid4(), uuid4()
+    audit = [
+        change(0, "a", given_back, claim=None, claimed_until=None),
+        change(0, "b", anothers),
+        change(0, "a", run_out, claimed_until=at(1)),
+    ]
     assert recoveries(audit, [Kill(at(2), "a")]) == []
 
 
