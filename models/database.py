@@ -18,6 +18,9 @@ DEFAULT_URL = "sqlite:///var/uplynk-export.db"
 CONNECT_SECONDS = 10
 STATEMENT_SECONDS = 30  # no statement of a step takes one second; a longer one is stuck
 LOCK_SECONDS = 10
+# Between two statements of a transaction pass milliseconds. One that stands still for longer is of
+# a process that does; it must let go before those fail that wait for its locks.
+IDLE_SECONDS = 5
 _SWITCH_SECONDS = 0.02
 
 # A server that vanished without a word is given up after 30 + 3 * 10 seconds, whether it owes us
@@ -31,7 +34,7 @@ _KEEPALIVE = {
 }
 _TIMEOUTS = (
     f"-c statement_timeout={STATEMENT_SECONDS}s -c lock_timeout={LOCK_SECONDS}s"
-    f" -c idle_in_transaction_session_timeout={2 * STATEMENT_SECONDS}s"
+    f" -c idle_in_transaction_session_timeout={IDLE_SECONDS}s"
 )
 
 _READ_ONLY = "25006"  # read_only_sql_transaction (PostgreSQL's manual, appendix A)

@@ -16,7 +16,7 @@ from celery.worker.strategy import default as default_strategy
 from kombu.entity import Exchange, Queue
 from kombu.exceptions import OperationalError
 
-from worker import logs, parent, rendezvous
+from worker import logs, parent, rendezvous, transport
 from worker.alarm import Alarm
 from worker.errors import SettingsError
 from worker.settings import Settings, load
@@ -43,6 +43,7 @@ def make_app(settings: Settings) -> Celery:
         SettingsError: the embedded broker is meant, and none is running.
     """
     broker_url = rendezvous.broker_url(settings)
+    transport.install()
     app = Celery("uplynk-export", include=["worker.tasks"], set_as_current=True)
     app.conf.update(
         # by these names, since Celery reads CELERY_BROKER_URL by itself, and knows no `embedded`

@@ -134,6 +134,11 @@ class Stage:
             waiting = sum(int(client.llen(queue)) for queue in MESSAGES)
             return waiting + int(client.hlen(UNACKNOWLEDGED))
 
+    def unacknowledged(self) -> int:
+        """Return how many messages are in a worker's hands."""
+        with redis.Redis.from_url(self.broker_url) as client:
+            return int(client.hlen(UNACKNOWLEDGED))
+
     def celery(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run `celery -A worker …`, as any user of Celery does."""
         return subprocess.run(

@@ -5,6 +5,7 @@ import redis
 
 from models import State
 from tests.acceptance.stage import Stage
+from tests.acceptance.test_requests_are_kept import locked
 from tests.factories import an_asset
 from tests.services import free_port, redis_server
 from tests.waiting import wait_until
@@ -32,6 +33,26 @@ def test_a_worker_lives_through_a_broker_that_dies_and_comes_back_empty(
         stage.stored(downloading)
         assert stage.stored(exporting).polls > polls
         stage.stored(stage.send(asset=an_asset()))
+        assert worker.process.poll() is None
+
+
+def test_a_worker_with_a_request_in_its_hands_lives_through_it_as_well(
+    stage: Stage, pool: str
+) -> None:
+    port = free_port()
+    asset = an_asset()
+    with redis_server(port) as (stage.broker_url, server):
+        worker = stage.start(pool)
+        stage.stored(stage.send(asset=an_asset()))
+        with locked(stage.database_url):
+            request_id = stage.send(asset=asset)
+            wait_until(lambda: stage.unacknowledged() == 1, what="a request in its hands")
+            server.kill()
+            server.wait()
+    with redis_server(port):
+        stage.stored(stage.send(asset=an_asset()))
+        stage.stored(stage.send(request_id, asset=asset))  # Redis lost it, or it is on record
+        assert len(stage.emulator.control.jobs(asset)) == 1
         assert worker.process.poll() is None
 
 

@@ -132,7 +132,7 @@ def test_an_error_does_not_show_what_was_sent(sessions: Sessions) -> None:
     [
         ("statement_timeout", "30s"),
         ("lock_timeout", "10s"),
-        ("idle_in_transaction_session_timeout", "1min"),
+        ("idle_in_transaction_session_timeout", "5s"),
         ("application_name", "uplynk-export"),
         ("transaction_isolation", "read committed"),
     ],
