@@ -1,10 +1,12 @@
 """Changes: what a person has done to requests on record, at once and without a worker."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 
 from sqlalchemy import Engine
+from sqlalchemy.orm import Session, sessionmaker
 
 from models import State
 from models.database import open_engine, open_sessions
@@ -36,34 +38,12 @@ def _database(settings: ClientSettings) -> Iterator[Engine]:
 
 def cancel(settings: ClientSettings, names: Sequence[str]) -> Iterator[Change]:
     """Withdraw requests, each by its id or its export's; gives what each is then."""
-    with _database(settings) as engine:
-        sessions, now = open_sessions(engine), Clock(engine)
-        for name in names:
-            request_id = _known(settings, name)
-            if request_id is None:
-                yield _unknown(name)
-                continue
-            facts = steps.cancel(sessions, request_id, now=now()).facts
-            state = State(str(facts["state"]))
-            well = state is State.CANCELLED
-            yield Change(request_id, state, "" if well else "too late to cancel it", well=well)
+    return _each(settings, names, _cancelled)
 
 
 def retry(settings: ClientSettings, names: Sequence[str]) -> Iterator[Change]:
     """Take requests up again, each by its id or its export's; gives what each is then."""
-    with _database(settings) as engine:
-        sessions, now = open_sessions(engine), Clock(engine)
-        for name in names:
-            request_id = _known(settings, name)
-            if request_id is None:
-                yield _unknown(name)
-                continue
-            try:
-                facts = steps.retry(sessions, request_id, now=now()).facts
-            except InvalidRequest as error:
-                yield Change(name, None, str(error), well=False)
-            else:
-                yield Change(request_id, State(str(facts["state"])), "", well=True)
+    return _each(settings, names, _retried)
 
 
 def retry_failed(settings: ClientSettings, code: str) -> int:
@@ -78,8 +58,32 @@ def retry_failed(settings: ClientSettings, code: str) -> int:
                 return count
 
 
-def _unknown(name: str) -> Change:
-    return Change(name, None, "there is no request or export of this id", well=False)
+def _each(
+    settings: ClientSettings,
+    names: Sequence[str],
+    changed: Callable[[sessionmaker[Session], str, datetime], Change],
+) -> Iterator[Change]:
+    with _database(settings) as engine:
+        sessions, now = open_sessions(engine), Clock(engine)
+        for name in names:
+            if (request_id := _known(settings, name)) is None:
+                yield Change(name, None, "there is no request or export of this id", well=False)
+            else:
+                yield changed(sessions, request_id, now())
+
+
+def _cancelled(sessions: sessionmaker[Session], request_id: str, now: datetime) -> Change:
+    state = State(str(steps.cancel(sessions, request_id, now=now).facts["state"]))
+    well = state is State.CANCELLED
+    return Change(request_id, state, "" if well else "too late to cancel it", well=well)
+
+
+def _retried(sessions: sessionmaker[Session], request_id: str, now: datetime) -> Change:
+    try:
+        facts = steps.retry(sessions, request_id, now=now).facts
+    except InvalidRequest as error:
+        return Change(request_id, None, str(error), well=False)
+    return Change(request_id, State(str(facts["state"])), "", well=True)
 
 
 def _known(settings: ClientSettings, name: str) -> str | None:

@@ -204,3 +204,13 @@ def test_calls_that_follow_each_other_share_a_connection(
             assert slicer.list_jobs(limit=1) == []
         assert len(set(server.asked_from)) == 1
         assert len(server.asked_from) == 4
+
+
+def test_no_password_of_netrc_is_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login me password hunter2\ndefault login d password d\n")
+    monkeypatch.setenv("NETRC", str(netrc))
+    with raw_server(http(body=EMPTY_LIST)) as heard:
+        make_slicer(heard.url).list_jobs(limit=1)
+    assert len(heard.requests) == 1
+    assert b"authorization" not in heard.requests[0].lower()

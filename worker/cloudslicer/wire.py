@@ -73,6 +73,7 @@ def post(
         timeout=timeout,  # type: ignore[arg-type]  # requests hands urllib3's own on
         stream=True,
         allow_redirects=False,
+        auth=lambda request: request,  # else requests adds what ~/.netrc has for the host
         hooks={"response": _forget_location},
     )
     with closing(reply.raw):  # of a body read to its end this leaves the connection open

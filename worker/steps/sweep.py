@@ -41,9 +41,8 @@ def sweep(kit: Kit) -> Report:
         claimed = claims.next_due(session, State.DOWNLOADING, account=account)
     _tidy(kit)
     wakes += [Wake(Step.DOWNLOAD, export_id) for export_id in downloads]
-    if (
-        claimed is not None and claimed > now
-    ):  # one that waits for its next try, or whose taker died
+    # one that waits for its next try, or whose taker died
+    if claimed is not None and claimed > now:
         wakes.append(Wake(Step.SWEEP, at=claimed))
     woken = [str(wake.step) for wake in wakes if wake.at is None]
     return Report({"woken": woken}, tuple(wakes))
