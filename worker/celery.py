@@ -58,9 +58,8 @@ def make_app(settings: Settings) -> Celery:
         task_queues=[_queue(EXPORTS), _queue(DOWNLOADS)],
         task_default_queue=EXPORTS,
         task_routes={str(Step.DOWNLOAD): {"queue": DOWNLOADS}},
-        # The claim in SQL makes a step happen at least once. A late acknowledgement buys nothing
-        # (but for exports.create, see tasks.py), and a message in a worker's hands when Redis dies
-        # takes the worker with it.
+        # The claim in SQL makes a step happen at least once. A late acknowledgement buys nothing,
+        # but for the messages that only the broker knows of until they are done (see tasks.py).
         task_acks_late=False,
         task_reject_on_worker_lost=False,
         worker_prefetch_multiplier=1,
@@ -72,8 +71,8 @@ def make_app(settings: Settings) -> Celery:
             "socket_timeout": 30,
             "socket_keepalive": True,
             "health_check_interval": 25,
-            # only exports.create is ever unacknowledged, and for moments: what a killed worker
-            # had in its hands can be given out again soon
+            # those alone are ever unacknowledged, and for moments: what a killed worker had in
+            # its hands can be given out again soon
             "visibility_timeout": 30,
             # one set of keys serves a whole Redis database: under the common names we would give
             # out a CMS's own tasks again, if it is on the same broker
