@@ -19,9 +19,6 @@ from worker.steps.report import Report, Step, Wake
 # turn. What was claimed and not looked at is given back.
 MOST_AT_ONCE = 50
 
-# Uplynk erases a job 72 hours after it ended (uplynk-api: life cycle); clocks may differ.
-ERASED_AFTER = timedelta(hours=71)
-
 _log = get_logger(__name__)
 
 
@@ -101,8 +98,7 @@ def _looked(kit: Kit, export: Export, answer: Job | ExportError, *, late: bool) 
             _learn(kit, held, answer, late=late, now=now)
         except ExportError as error:
             failure.record(kit, held, error, now=now)
-            if error.code == "job_lost" and held.renewals < kit.settings.reexports_of_lost_jobs:
-                renewal.renew(session, held, now=now, renewals=held.renewals + 1)
+            renewal.renew_lost(kit, session, held, now=now)
         return _next(held, now=now)
 
 
@@ -131,7 +127,7 @@ def _asked(answer: Job | ExportError, export: Export, *, now: datetime) -> Job |
         return answer
     if answer.code != NOT_FOUND:
         return Transient(answer.code, answer.message)
-    if now - (export.job_created_at or now) < ERASED_AFTER:
+    if now - (export.job_created_at or now) < renewal.ERASED_AFTER:
         return Transient(
             "job_not_found",
             f"Uplynk does not know job {export.job_id}, which is too young to have been erased",

@@ -1,11 +1,21 @@
 """Renewal: another export takes the place of one that ended without a file."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy.orm import Session
 
 from models import Export
+from worker.steps.kit import Kit
 from worker.steps.wanted import waiting
+
+# Uplynk erases a job 72 hours after it ended (uplynk-api: life cycle); clocks may differ.
+ERASED_AFTER = timedelta(hours=71)
+
+
+def renew_lost(kit: Kit, session: Session, export: Export, *, now: datetime) -> None:
+    """Renew an export if it has just ended because Uplynk erased its job, and it may be."""
+    if export.error_code == "job_lost" and export.renewals < kit.settings.reexports_of_lost_jobs:
+        renew(session, export, now=now, renewals=export.renewals + 1)
 
 
 def renew(session: Session, export: Export, *, now: datetime, renewals: int) -> Export | None:
@@ -29,7 +39,7 @@ def renew(session: Session, export: Export, *, now: datetime, renewals: int) -> 
         audio=export.audio,
         priority=max(request.priority for request in requests),
         now=now,
-        reason=f"in the place of export {export.id} (job {export.job_id})",
+        reason=f"in the place of export {export.id} (job {export.job_id or 'unknown'})",
     )
     successor.renewals = renewals
     for request in requests:

@@ -8,9 +8,16 @@ from sqlalchemy.orm import Session
 
 from models import Audio, Export, State, claims
 from worker.cloudslicer import Job
-from worker.errors import ClaimLost, ExportError, OutcomeUnknown, Stopping, Transient
+from worker.errors import (
+    ClaimLost,
+    ExportError,
+    OutcomeUnknown,
+    Permanent,
+    Stopping,
+    Transient,
+)
 from worker.logs import get_logger
-from worker.steps import adoption, failure
+from worker.steps import adoption, failure, renewal
 from worker.steps.heartbeat import Heartbeat
 from worker.steps.kit import Kit
 from worker.steps.persistence import persist
@@ -27,6 +34,11 @@ IN_THE_WINDOW = frozenset({State.SUBMITTING, State.EXPORTING})
 
 # A job that is surely not in the list has been looked for this often, apart by the settle time.
 LOOKS_NEEDED = 2
+
+_LOST = (
+    "whether Uplynk made a job can't be told any more: it was asked so long ago that it may have"
+    " erased it, as it does 72 hours after a job has ended"
+)
 
 _log = get_logger(__name__)
 
@@ -155,7 +167,10 @@ def _find(kit: Kit, export: Export) -> list[Wake]:
 
 
 def _not_there(kit: Kit, export: Export) -> list[Wake]:
-    """Set down a look in vain; after enough of them the job surely does not exist."""
+    """Set down a look in vain; after enough of them the job surely does not exist.
+
+    Unless Uplynk may have made it and erased it since: then it is lost, as any that is erased.
+    """
     with kit.sessions.begin() as session:
         held = claims.held(session, export.id, export.claim)
         if held is None:
@@ -166,6 +181,10 @@ def _not_there(kit: Kit, export: Export) -> list[Wake]:
             held.release(due_at=now + kit.settings.submit_settle)
         elif held.unwanted_since is not None:
             _drop(held, now=now)
+        elif now - held.state_since >= renewal.ERASED_AFTER:
+            failure.record(kit, held, Permanent("job_lost", _LOST), now=now)
+            renewal.renew_lost(kit, session, held, now=now)
+            return [Wake(Step.SUBMIT)]
         else:
             held.advance(State.REQUESTED, now=now, reason="Uplynk surely has no job for it")
         return _again(held)
