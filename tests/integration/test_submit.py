@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from emulator.server import Emulator
 from emulator.settings import EmulatorSettings
-from models import Audio, Export, History, State
+from models import Audio, Export, History, Request, State
 from tests.factories import Clock, an_asset, make_export, make_kit
 from tests.waiting import wait_until
 from worker.steps import Kit, Step, Wake, submit, sweep
@@ -213,6 +213,26 @@ def test_a_job_that_is_not_in_the_list_is_looked_for_twice_before_it_is_asked_fo
     assert reload(sessions, export).state is State.EXPORTING
     assert path(sessions, export) == [State.REQUESTED, State.SUBMITTING, State.EXPORTING]
     assert len(emulator.control.jobs(export.asset)) == 1
+
+
+@pytest.mark.parametrize("allowed", [0, 1])
+def test_a_job_that_may_have_been_made_and_erased_is_lost_and_renewed_as_often_as_is_allowed(
+    sessions: Sessions, tmp_path: Path, emulator: Emulator, allowed: int
+) -> None:
+    clock = Clock()
+    export = make_export(sessions, state=State.SUBMITTING, state_since=clock.time, looks=1)
+    with sessions.begin() as session:
+        session.add(Request(id="r", export_id=export.id, created_at=clock.time))
+    clock.move(hours=71)
+    kit = make_kit(sessions, tmp_path, emulator=emulator, now=clock, reexports_of_lost_jobs=allowed)
+    submit(kit)
+    after = reload(sessions, export)
+    assert (after.state, after.error_code) == (State.FAILED, "job_lost")
+    assert len(emulator.control.jobs(export.asset)) == allowed
+    with sessions.begin() as session:
+        served = session.get_one(Request, "r").export
+        assert served is not None
+        assert (served.id == export.id, served.renewals) == (not allowed, allowed)
 
 
 def test_a_list_that_cannot_be_read_leaves_the_outcome_unknown(
