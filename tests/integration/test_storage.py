@@ -286,7 +286,8 @@ def test_whoever_is_to_stop_takes_the_upload_back(
         monkeypatch.setenv("AWS_ENDPOINT_URL", heard.url)
         with pytest.raises(Told):
             publish(Storage("s3://bucket"), part, check=after(3))
-        wait_until(lambda: verbs(heard)[-1] == b"DELETE /bucket/a/b.mp4?uploadId=U1")
+        # parts that were on their way may come after it
+        wait_until(lambda: b"DELETE /bucket/a/b.mp4?uploadId=U1" in verbs(heard))
     assert sum(verb.startswith(b"POST") for verb in verbs(heard)) == 1, "it was not completed"
 
 
