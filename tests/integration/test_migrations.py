@@ -151,6 +151,7 @@ def test_an_upgrade_waits_for_its_turn_longer_than_for_a_lock(database_url: str)
     waiting = text("SELECT count(*) FROM pg_locks WHERE locktype='advisory' AND NOT granted")
     downgrade(database_url)
     with connected(database_url) as other:
+        other.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
         other.execute(text(f"SELECT pg_advisory_xact_lock({0x6D696772})"))
         process = alembic(database_url, "upgrade", "head")
         wait_until(lambda: other.scalar(waiting), what="the wait for its turn")
