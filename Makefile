@@ -39,9 +39,9 @@ services-test: $(READY)  ## Run the integration and acceptance tests on the real
 	$(BIN)/python -m tests.services $(BIN)/pytest $(PARALLEL) tests/integration tests/acceptance \
 		tests/chaos
 
-chaos: $(READY)  ## Let a storm come over workers and services: SEED=1 MINUTES=3 EXPORTS=200 JSON=path
+chaos: $(READY)  ## Let a storm come over workers and services: SEED=1 MINUTES=3 EXPORTS=200 ONLY=workers JSON=path
 	$(BIN)/python -m tests.chaos --seed $(SEED) --minutes $(MINUTES) --exports $(EXPORTS) \
-		$(if $(JSON),--json $(JSON))
+		$(if $(ONLY),--only $(ONLY)) $(if $(JSON),--json $(JSON))
 
 clean:  ## Remove the virtual environment, caches and whatever the demo left
 	rm -rf .venv var build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache \

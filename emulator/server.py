@@ -134,10 +134,10 @@ async def _stop_waiting(app: web.Application) -> None:
 
 @web.middleware
 async def _drop_abandoned(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Reset a request whose file will not be made any more."""
+    """Reset a request whose file will not be made any more, or whose client left in the middle."""
     try:
         return await handler(request)
-    except AbandonedError:
+    except (AbandonedError, ConnectionResetError):
         return wire.reset(request)
 
 

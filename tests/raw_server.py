@@ -65,6 +65,10 @@ class _Handler(BaseRequestHandler):
         connection = cast("socket.socket", self.request)
         if server.tls:
             connection = server.tls.wrap_socket(connection, server_side=True)
+        with connection:  # under TLS it is none of the server's, which would close only its own
+            self._say(server, connection)
+
+    def _say(self, server: _Server, connection: socket.socket) -> None:
         with server.turn:
             answer = server.answers.pop(0) if len(server.answers) > 1 else server.answers[0]
         if not answer.deaf:
@@ -76,7 +80,6 @@ class _Handler(BaseRequestHandler):
             server.over.wait(30)
         if answer.reset:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
-        connection.close()
 
 
 def _drip(connection: socket.socket, answer: Say, over: Event) -> None:

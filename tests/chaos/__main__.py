@@ -23,14 +23,20 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--minutes", type=float, default=3.0, help="how long the storm rages")
     parser.add_argument("--exports", type=int, default=200, help="how many requests are sent")
+    parser.add_argument(
+        "--only", choices=schedule.FAMILIES, action="append", help="disasters of this family alone"
+    )
     parser.add_argument("--json", type=Path, help="write the verdict there, too")
     given = parser.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # it cleans up after itself
     seconds = 60 * given.minutes
-    events = schedule.draw(given.seed, seconds=seconds, posts=POSTS)
+    families = given.only or list(schedule.FAMILIES)
+    events = schedule.draw(given.seed, seconds=seconds, posts=POSTS, families=families)
     _say("\n".join([*report.plan(given.seed, events), ""]))
     with _folder() as folder:
-        verdict = run(given.seed, exports=given.exports, seconds=seconds, folder=folder)
+        verdict = run(
+            given.seed, exports=given.exports, seconds=seconds, folder=folder, families=families
+        )
         _say("\n".join(report.lines(verdict)))
         if given.json:
             given.json.write_text(json.dumps(report.summary(verdict), indent=1) + "\n")

@@ -103,8 +103,7 @@ def _under_way(world: World) -> int:
 
 def leave(world: World) -> Leavings:
     """Ask every worker to end; returns what is left behind, before and after."""
-    _until(world, lambda: not world.broker.messages(), QUIET_SECONDS)
-    messages = world.broker.messages()
+    messages = _messages_that_stay(world)
     idle = world.database.connections()
     living = len(processes.of_sessions({hand.pid for hand in world.fleet.at_work.values()}))
     for post in world.fleet.posts:
@@ -121,6 +120,21 @@ def leave(world: World) -> Leavings:
         deaths=list(world.fleet.deaths),
         living=living,
     )
+
+
+def _messages_that_stay(world: World) -> dict[str, int]:
+    """Return the messages that the broker holds at each look, for as long as is waited for none.
+
+    The workers' own wake-ups come and go all the while: a single look may see one of them.
+    """
+    seen: list[dict[str, int]] = []
+
+    def are_none() -> bool:
+        seen.append(world.broker.messages())
+        return not seen[-1]
+
+    _until(world, are_none, QUIET_SECONDS)
+    return seen[-1]
 
 
 def _until(world: World, is_so: Callable[[], bool], seconds: float) -> bool:

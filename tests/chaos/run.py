@@ -1,7 +1,7 @@
 """Run: one storm from its seed to its verdict."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -85,7 +85,13 @@ class Verdict:
 
 
 def run(
-    seed: int, *, exports: int, seconds: float, folder: Path, posts: Sequence[Post] = POSTS
+    seed: int,
+    *,
+    exports: int,
+    seconds: float,
+    folder: Path,
+    posts: Sequence[Post] = POSTS,
+    families: Collection[str] = FAMILIES.keys(),
 ) -> Verdict:
     """Let a storm come over a world in `folder` (which is there, and empty); returns the verdict.
 
@@ -95,9 +101,10 @@ def run(
         seconds: how long the storm rages.
         folder: where files and logs are; the caller removes it.
         posts: the workers.
+        families: what befalls them: names of `schedule.FAMILIES`.
     """
     asked = wishes.draw(seed, count=exports, seconds=seconds)
-    planned = schedule.draw(seed, seconds=seconds, posts=posts)
+    planned = schedule.draw(seed, seconds=seconds, posts=posts, families=families)
     begin = time.monotonic()
     with opened_world(folder, asked, posts) as world:
         world.fleet.staff_all()

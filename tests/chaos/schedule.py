@@ -3,7 +3,7 @@
 What the processes make of it does not: no two runs interleave alike.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
 from types import MappingProxyType
@@ -80,12 +80,17 @@ WEIGHTS = {CREATE: 3, GET: 2, LIST: 2, MEDIA: 3, CAPTIONS: 1}
 LAST_PART = 0.95  # of the storm's time; what comes later would last for no time
 
 
-def draw(seed: int, *, seconds: float, posts: Sequence[Post]) -> list[Event]:
-    """Return the events of a storm of so many seconds over these posts, first first."""
+def draw(
+    seed: int, *, seconds: float, posts: Sequence[Post], families: Collection[str] = FAMILIES.keys()
+) -> list[Event]:
+    """Return the events of a storm of so many seconds over these posts, first first.
+
+    Each family draws by itself: left alone, one deals what it deals among all.
+    """
     events = [_slow_lines(seconds)]
-    for name, family in FAMILIES.items():
+    for name in families:
         random = Random(f"{seed}/{name}")
-        events += _events(random, family, seconds, posts)
+        events += _events(random, FAMILIES[name], seconds, posts)
     return sorted(events, key=lambda event: event.at)
 
 

@@ -56,6 +56,16 @@ def test_each_event_is_known_and_comes_in_the_storm(posts: tuple[Post, ...]) -> 
             assert by_name[str(event.post)].pool == "prefork"
 
 
+@pytest.mark.parametrize("name", schedule.FAMILIES)
+def test_a_family_alone_deals_what_it_deals_among_all(name: str) -> None:
+    kinds = schedule.FAMILIES[name].kinds
+    among_all = schedule.draw(3, seconds=60, posts=POSTS)
+    slow_lines, *alone = schedule.draw(3, seconds=60, posts=POSTS, families=[name])
+    assert slow_lines in among_all
+    assert alone
+    assert alone == [e for e in among_all if e.kind in kinds and e != slow_lines]
+
+
 def test_every_kind_of_event_is_dealt_by_some_family() -> None:
     dealt = Counter(kind for family in schedule.FAMILIES.values() for kind in family.kinds)
     assert dealt == Counter(EVENTS.keys())

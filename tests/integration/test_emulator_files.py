@@ -1,11 +1,14 @@
 """The files over real HTTP: whole, in ranges, and struck by every kind of fault."""
 
 import hashlib
+import socket
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from logging import ERROR
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 from xml.etree import ElementTree as ET
 
 import av
@@ -16,6 +19,7 @@ from urllib3.exceptions import ProtocolError
 from emulator.control import ControlError
 from emulator.server import Emulator
 from emulator.settings import EmulatorSettings
+from emulator.wire import RESET_ON_CLOSE
 from tests.signed import post
 
 ASSET = "a" * 32
@@ -289,3 +293,17 @@ def test_leaving_while_a_long_file_is_made_and_another_sent() -> None:
             begin = time.monotonic()
         assert time.monotonic() - begin < 2
         assert all(isinstance(each.exception(10), requests.RequestException) for each in futures)
+
+
+def test_a_client_that_leaves_in_the_middle_is_no_error(caplog: pytest.LogCaptureFixture) -> None:
+    more_than_all_buffers = 64 << 20
+    settings = EmulatorSettings(
+        speed=0, run_seconds=0, media_seconds=1, media_size_bytes=more_than_all_buffers
+    )
+    with Emulator(settings) as emulator:
+        place = urlsplit(url_of(emulator))
+        with socket.create_connection((str(place.hostname), int(place.port or 0))) as line:
+            line.sendall(f"GET {place.path} HTTP/1.1\r\nHost: {place.netloc}\r\n\r\n".encode())
+            line.recv(1)
+            line.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
+    assert [record.getMessage() for record in caplog.records if record.levelno >= ERROR] == []
