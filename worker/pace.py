@@ -5,6 +5,7 @@ from random import Random
 
 # A file that fails at once is tried again after about this long, and twice as long each time.
 RETRY_FIRST = timedelta(seconds=2)
+RETRY_LEAST = timedelta(seconds=1)
 RETRY_CAP = timedelta(minutes=5)
 # Whoever asks us to wait longer than this is waited for this long.
 RETRY_AFTER_CAP = timedelta(hours=1)
@@ -29,13 +30,13 @@ def next_look(
 def retry_delay(attempt: int, *, random: Random, retry_after: timedelta | None = None) -> timedelta:
     """Return how long to wait after the `attempt`-th failure in a row (the first is 1).
 
-    Exponential, capped, with full jitter over its upper half: nothing is retried at once, and no
-    two are retried together. `retry_after` is waited for in full, plus the same jitter, up to a
-    cap.
+    Exponential, capped, with full jitter: anything from RETRY_LEAST up to the backoff, so that what
+    failed together is spread over all of it, and nothing is retried at once. `retry_after`, up to a
+    cap, is waited for in full, and that comes on top.
     """
     doublings = min(max(attempt, 1), 20) - 1
     backoff = min(RETRY_FIRST * (1 << doublings), RETRY_CAP)
-    delay = backoff * (0.5 + 0.5 * random.random())
+    delay = RETRY_LEAST + (backoff - RETRY_LEAST) * random.random()
     if retry_after is None:
         return delay
     return min(max(retry_after, timedelta()), RETRY_AFTER_CAP) + delay

@@ -8,7 +8,7 @@ from worker.errors import ExportError, Transient
 from worker.logs import get_logger
 from worker.steps.kit import Kit
 
-# Backing off, these take about half an hour.
+# Backing off, these take a quarter of an hour at the longest.
 LEAST_TRIES = 10
 
 # What a call to Uplynk ends with where Uplynk is away, or does not let us in.
