@@ -21,4 +21,4 @@ class Breaker(Base):
     probes: Mapped[int] = mapped_column(default=0)  # in vain, since it opened
     opened_at: Mapped[datetime | None]  # null while it is closed
     probe_at: Mapped[datetime | None]
-    closed_at: Mapped[datetime | None]  # when the last outage ended
+    closed_at: Mapped[datetime | None]  # when the last outage ended that excuses failures

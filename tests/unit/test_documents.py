@@ -62,8 +62,8 @@ def test_what_the_security_page_names_is_there() -> None:
         assert (ROOT / path).exists(), path
 
 
-@pytest.mark.parametrize("name", ["README.md", "docs/how-it-works.md"])
+@pytest.mark.parametrize("name", ["README.md", "docs/how-it-works.md", "docs/faults.md"])
 def test_links_lead_somewhere(name: str) -> None:
     file = ROOT / name
-    for link in re.findall(r"\]\(([^)#:]+)\)", file.read_text()):
+    for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", file.read_text()):
         assert (file.parent / link).exists(), link

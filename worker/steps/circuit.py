@@ -18,6 +18,9 @@ TRIPS_AT = 5
 
 PROBE_FIRST = timedelta(seconds=5)
 PROBE_MOST = timedelta(minutes=1)
+# What was over sooner excuses no failure: a call that fails while the others are answered opens the
+# circuit again and again, and what waits for it would have all its time anew each time.
+LEAST_OUTAGE = timedelta(minutes=1)
 
 _log = get_logger(__name__)
 
@@ -53,7 +56,7 @@ class Circuit:
         """Return None if Uplynk may be asked, else when to come again; a probe that is due is made.
 
         Args:
-            probe: a call to Uplynk that does nothing; it raises what any call does.
+            probe: asks Uplynk for anything; it raises what any call does.
         """
         with self._sessions.begin() as session:
             self._see(row := session.get(Breaker, self._name))
@@ -132,7 +135,9 @@ class Circuit:
             row = session.get_one(Breaker, self._name, with_for_update=True)
             if row.opened_at is not None:
                 _log.warning("uplynk is back")
-                row.closed_at = self._now()
+                now = self._now()
+                if now - row.opened_at >= LEAST_OUTAGE:
+                    row.closed_at = now
             row.failures = row.probes = 0
             row.opened_at = row.probe_at = None
             self._see(row)

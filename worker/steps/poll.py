@@ -10,7 +10,7 @@ from worker.cloudslicer import Job, JobState
 from worker.cloudslicer.reply import NOT_FOUND
 from worker.errors import ExportError, Permanent, Transient
 from worker.logs import get_logger
-from worker.steps import failure, renewal, withdraw
+from worker.steps import failure, probe, renewal, withdraw
 from worker.steps.kit import Kit
 from worker.steps.persistence import persist
 from worker.steps.report import Report, Step, Wake
@@ -24,7 +24,7 @@ _log = get_logger(__name__)
 
 def poll(kit: Kit) -> Report:
     """Look at the jobs that are due, set down what was learned, and say when to look next."""
-    if away_until := kit.circuit.retry_at(lambda: kit.slicer.list_jobs(limit=1)):
+    if away_until := probe.away_until(kit):
         return Report({"uplynk": "away"}, (Wake(Step.POLL, at=away_until),))
     begun = kit.now()
     until = begun + kit.settings.call_claim
@@ -192,9 +192,17 @@ def until_next_look(kit: Kit, age: timedelta) -> timedelta:
 
 
 def _is_late(kit: Kit, export: Export, *, now: datetime) -> bool:
-    """Return whether nobody finishes the job; a retried export has all its time again."""
-    times = [time for time in (export.job_created_at, export.begun_at) if time is not None]
-    return pace.is_over(max(times, default=None), limit=kit.settings.export_deadline, now=now)
+    """Return whether nobody finishes the job.
+
+    A retried export has all its time again, and so has one that lived through an outage; but never
+    more than an export may take in all.
+    """
+    since = (export.job_created_at, export.begun_at, kit.circuit.ended_at)
+    last = max((time for time in since if time is not None), default=None)
+    limit, most = kit.settings.export_deadline, kit.settings.total_deadline
+    return pace.is_over(last, limit=limit, now=now) or pace.is_over(
+        export.begun_at, limit=most, now=now
+    )
 
 
 def _give_back(kit: Kit, exports: list[Export]) -> None:

@@ -17,7 +17,7 @@ from worker.errors import (
     Transient,
 )
 from worker.logs import get_logger
-from worker.steps import adoption, failure, renewal
+from worker.steps import adoption, failure, probe, renewal
 from worker.steps.heartbeat import Heartbeat
 from worker.steps.kit import Kit
 from worker.steps.persistence import persist
@@ -50,7 +50,7 @@ def submit(kit: Kit) -> Report:
     Uplynk's list before all else, and asked for again only when it is surely not there.
     """
     begun, wakes, asked = kit.now(), list[Wake](), list[str]()
-    if away_until := kit.circuit.retry_at(lambda: kit.slicer.list_jobs(limit=1)):
+    if away_until := probe.away_until(kit):
         return Report({"uplynk": "away"}, (Wake(Step.SUBMIT, at=away_until),))
     while len(asked) < MOST_AT_ONCE and kit.now() - begun < MOST_TIME and _may_go_on(kit):
         with kit.sessions.begin() as session:

@@ -1,0 +1,40 @@
+"""docs/faults.md is what is played out, row by row: a test's name tells which is not."""
+
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+
+from emulator.server import Emulator
+from tests.faults import page
+from tests.faults.cases import Case, cases
+from tests.faults.play import STILL, Outcome, play, uplynk
+
+WRITTEN = page.PATH.read_text()
+
+
+@pytest.fixture(scope="session")
+def uplynk_(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
+    """Give an emulator as `uplynk` says."""
+    with Emulator(uplynk(tmp_path_factory.mktemp("media"))) as emulator:
+        yield emulator
+
+
+@pytest.mark.parametrize("case", list(cases()), ids=lambda case: f"{case.stage.call}-{case}")
+def test_what_becomes_of_an_export_is_as_the_page_says(case: Case, uplynk_: Emulator) -> None:
+    once, always = (play(case, uplynk_, times=times) for times in (1, None))
+    assert once.jobs <= 1
+    assert always.jobs <= 1
+    assert not once.end.endswith(STILL)
+    assert not always.end.endswith(STILL)
+    assert page.row(case, once, always) in WRITTEN.splitlines()
+
+
+def shape(text: str) -> list[str]:
+    """Return each line, and of a row its first cell only."""
+    return [line.split(" | ")[0] for line in text.splitlines()]
+
+
+def test_the_page_has_each_row_and_no_other() -> None:
+    nothing = Outcome((), "", Counter(), 0, 0.0)
+    assert shape(WRITTEN) == shape(page.page(lambda case: page.row(case, nothing, nothing)))

@@ -1,0 +1,173 @@
+"""Circuit: an outage of Uplynk's is no export's fault, and a call that fails alone is no outage."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+from sqlalchemy.orm import Session, sessionmaker
+
+from emulator.server import Emulator
+from emulator.settings import EmulatorSettings
+from models import Breaker, Export, State
+from tests.factories import Clock, make_export, make_kit
+from worker.errors import Transient
+from worker.steps import Kit, poll, submit
+from worker.steps.circuit import LEAST_OUTAGE, PROBE_FIRST, PROBE_MOST, TRIPS_AT
+
+Sessions = sessionmaker[Session]
+
+AWAY = {"status": 503, "body": "html"}
+
+
+@pytest.fixture
+def uplynk(tmp_path: Path) -> Iterator[Emulator]:
+    """Give an emulator whose jobs take half an hour of its own time, which stands still."""
+    settings = EmulatorSettings(
+        speed=0, run_seconds=1800, media_seconds=1, media_dir=tmp_path / "media"
+    )
+    with Emulator(settings) as emulator:
+        yield emulator
+
+
+def states(sessions: Sessions) -> set[State]:
+    with sessions.begin() as session:
+        return set(session.scalars(select(Export.state)))
+
+
+def breaker(sessions: Sessions) -> Breaker:
+    with sessions.begin() as session:
+        return session.scalars(select(Breaker)).one()
+
+
+def calls(emulator: Emulator) -> int:
+    return sum(emulator.control.calls()["calls"].values())
+
+
+def pass_time(kits: list[Kit], clock: Clock, emulator: Emulator, *, hours: float) -> None:
+    """Have every worker submit and poll each 30 seconds, for so long."""
+    step = timedelta(seconds=30)
+    for _ in range(int(timedelta(hours=hours) / step)):
+        for kit in kits:
+            submit(kit)
+            poll(kit)
+        clock.time += step
+        emulator.control.advance(step.total_seconds())
+
+
+def test_an_hour_without_uplynk_costs_a_probe_a_minute_and_no_export(
+    sessions: Sessions, tmp_path: Path, uplynk: Emulator
+) -> None:
+    clock = Clock()
+    limits: dict[str, Any] = {
+        "export_deadline_hours": 1.0,
+        "retry_deadline_hours": 0.5,
+        "total_deadline_hours": 2,
+    }
+    kits = [
+        make_kit(sessions, tmp_path, emulator=uplynk, now=clock, max_exporting=40, **limits)
+        for _ in range(3)
+    ]
+    for _ in range(60):
+        make_export(sessions, state=State.REQUESTED, due_at=clock.time, created_at=clock.time)
+    submit(kits[0])
+    submit(kits[1])
+    assert states(sessions) == {State.REQUESTED, State.EXPORTING}
+    uplynk.control.fault("*", "status", **AWAY)
+    before = calls(uplynk)
+    pass_time(kits, clock, uplynk, hours=1)
+    # until it was known; then the probes, each of two calls, from the shortest wait to the longest
+    most_probes = 60 + PROBE_MOST / PROBE_FIRST
+    assert calls(uplynk) - before <= TRIPS_AT + 2 * most_probes
+    assert breaker(sessions).opened_at is not None
+    assert states(sessions) == {State.REQUESTED, State.EXPORTING}
+
+    uplynk.control.clear_faults()
+    pass_time(kits, clock, uplynk, hours=0.9)
+    assert states(sessions) == {State.DOWNLOADING}
+    assert len(uplynk.control.jobs()) == 60
+
+
+def test_a_probe_is_made_by_one_worker_only(
+    sessions: Sessions, tmp_path: Path, uplynk: Emulator
+) -> None:
+    clock = Clock()
+    kits = [make_kit(sessions, tmp_path, emulator=uplynk, now=clock) for _ in range(4)]
+    make_export(sessions, state=State.EXPORTING, job_id="j", due_at=clock.time)
+    fail(kits[0])
+    clock.time += PROBE_MOST
+    uplynk.control.fault("jobs/list", "status", **AWAY)
+    uplynk.control.fault("jobs/get", "status", **AWAY)
+    before = calls(uplynk)
+    for kit in kits:
+        submit(kit)
+        poll(kit)
+    assert calls(uplynk) - before == 2
+
+
+def fail(kit: Kit) -> None:
+    """Have as many calls fail as open the circuit."""
+    for _ in range(TRIPS_AT):
+        with pytest.raises(Transient), kit.circuit.watching():
+            raise Transient("uplynk_unavailable", "no answer")
+    assert kit.circuit.is_open
+
+
+@pytest.mark.parametrize("call", ["jobs/list", "jobs/get"])
+def test_a_call_that_is_out_of_order_by_itself_holds_up_none_of_the_others(
+    call: str, sessions: Sessions, tmp_path: Path, uplynk: Emulator
+) -> None:
+    clock = Clock()
+    kit = make_kit(sessions, tmp_path, emulator=uplynk, now=clock)
+    uplynk.control.fault(call, "status", **AWAY)
+    fail(kit)
+    clock.time += PROBE_MOST
+    make_export(sessions, state=State.REQUESTED, due_at=clock.time)
+    submit(kit)
+    assert states(sessions) == {State.EXPORTING}
+    assert breaker(sessions).opened_at is None
+
+
+def test_an_answer_that_is_a_refusal_is_one(
+    sessions: Sessions, tmp_path: Path, uplynk: Emulator
+) -> None:
+    clock = Clock()
+    kit = make_kit(sessions, tmp_path, emulator=uplynk, now=clock)
+    uplynk.control.fault("jobs/list", "error", code=7, msg="Not for you")
+    fail(kit)
+    clock.time += PROBE_MOST
+    submit(kit)
+    assert breaker(sessions).opened_at is None
+
+
+@pytest.mark.parametrize(
+    ("outage", "excused"), [(LEAST_OUTAGE, True), (LEAST_OUTAGE - timedelta(seconds=1), False)]
+)
+def test_only_an_outage_of_some_length_excuses_failures(
+    outage: timedelta, *, excused: bool, sessions: Sessions, tmp_path: Path, uplynk: Emulator
+) -> None:
+    clock = Clock()
+    kit = make_kit(sessions, tmp_path, emulator=uplynk, now=clock)
+    fail(kit)
+    clock.time += outage
+    submit(kit)
+    assert breaker(sessions).opened_at is None
+    assert kit.circuit.ended_at == (clock.time if excused else None)
+
+
+def test_an_export_whose_looks_alone_are_not_answered_ends_in_words(
+    sessions: Sessions, tmp_path: Path, uplynk: Emulator
+) -> None:
+    clock = Clock()
+    kit = make_kit(sessions, tmp_path, emulator=uplynk, now=clock, retry_deadline_hours=1.0)
+    uplynk.control.fault("jobs/get", "status", **AWAY)
+    export = make_export(
+        sessions, state=State.EXPORTING, job_id="j", due_at=clock.time, begun_at=clock.time
+    )
+    pass_time([kit], clock, uplynk, hours=2)
+    with sessions.begin() as session:
+        after = session.get_one(Export, export.id)
+    assert (after.state, after.error_code) == (State.FAILED, "uplynk_unavailable")
+    assert "it was tried for 1 hours" in (after.error_message or "")
