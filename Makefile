@@ -10,7 +10,7 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 	echo $$python && break; done)
 BIN := .venv/bin
 # Most of a slow test is waiting, so they go side by side; one at a time, as the slow come first.
-PARALLEL := -n 3 --maxschedchunk 1
+PARALLEL := -n 4 --maxschedchunk 1
 READY := .venv/.ready
 SEED ?= 1
 MINUTES ?= 3
@@ -36,8 +36,8 @@ fmt: $(READY)  ## Format the code, and mend what the linter can mend
 	$(BIN)/ruff check --fix .
 
 services-test: $(READY)  ## Run the integration and acceptance tests on the real Redis and PostgreSQL
-	$(BIN)/python -m tests.services $(BIN)/pytest $(PARALLEL) tests/integration tests/acceptance \
-		tests/chaos
+	$(BIN)/python -m tests.services $(BIN)/pytest $(PARALLEL) tests/chaos tests/acceptance \
+		tests/integration
 
 chaos: $(READY)  ## Let a storm come over workers and services: SEED=1 MINUTES=3 EXPORTS=200 ONLY=workers JSON=path
 	$(BIN)/python -m tests.chaos --seed $(SEED) --minutes $(MINUTES) --exports $(EXPORTS) \

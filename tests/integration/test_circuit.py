@@ -168,7 +168,7 @@ def test_an_export_whose_looks_alone_are_not_answered_ends_in_words(
     export = make_export(
         sessions, state=State.EXPORTING, job_id="j", due_at=clock.time, begun_at=clock.time
     )
-    pass_time([kit], clock, uplynk, hours=1.5, every=20)
+    pass_time([kit], clock, uplynk, hours=1.2, every=20)
     with sessions.begin() as session:
         after = session.get_one(Export, export.id)
     assert (after.state, after.error_code) == (State.FAILED, "uplynk_unavailable")

@@ -4,6 +4,8 @@ On PostgreSQL they run among a million exports: with the planner's statistics up
 statistics from before the backlog came.
 """
 
+import fcntl
+import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -174,17 +176,35 @@ BACKLOG = {
 }
 
 
+Plans = dict[tuple[str, str], list[Any]]
+
+
 @pytest.fixture(scope="module")
-def plans() -> Iterator[dict[tuple[str, str], list[Any]]]:
-    """Give the plan of each query among a million exports, by statistics and name."""
+def plans(tmp_path_factory: pytest.TempPathFactory, testrun_uid: str) -> Plans:
+    """Give the plan of each query among a million exports, by statistics and name.
+
+    The processes of a parallel run share them: whoever comes first makes the million.
+    """
+    shared = tmp_path_factory.getbasetemp().parent / f"plans-{testrun_uid}.json"
+    with shared.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not shared.exists():
+            found = [(*key, [list(row) for row in rows]) for key, rows in made_plans().items()]
+            shared.write_text(json.dumps(found))
+    return {(when, name): plan for when, name, plan in json.loads(shared.read_text())}
+
+
+def made_plans() -> Plans:
     server = os.environ["TEST_DATABASE_URL"]
     name = f"crowded_{uuid4().hex}"
     url = make_url(server).set(database=name).render_as_string(hide_password=False)
     with psycopg.connect(server, autocommit=True) as connection:
         connection.execute(f'CREATE DATABASE "{name}"')
-        migrations.upgrade(url)
-        yield dict(planned(url))
-        connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+        try:
+            migrations.upgrade(url)
+            return dict(planned(url))
+        finally:
+            connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
 
 
 def planned(url: str) -> Iterator[tuple[tuple[str, str], list[Any]]]:
