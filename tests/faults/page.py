@@ -24,7 +24,7 @@ jobs Uplynk made.
 
 What strikes always was played with `RETRY_DEADLINE_HOURS={RETRY_HOURS:g}`, with {TOTAL_HOURS:g} for
 `EXPORT_DEADLINE_HOURS` and `TOTAL_DEADLINE_HOURS`, and watched for {WATCHED_HOURS:g} hour. With the
-defaults it takes a day, with a call every five minutes at the most.
+defaults it takes a day; the waits between two tries grow to five minutes at the most.
 """
 
 _COLUMNS = (

@@ -1,11 +1,11 @@
 """Fetch: no file is larger than is allowed, and none fills the disk."""
 
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.disks import small_disk
 from tests.fetching import failure, get, path_in
 from tests.raw_server import Say, http, raw_server
 from worker.errors import Permanent, Transient
@@ -99,27 +99,22 @@ def test_only_what_is_still_to_come_needs_room(path: Path) -> None:
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
+def disk(tmp_path: Path) -> Iterator[Path]:
     """Give a disk with room for half of the film."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    options = ["mount", "-t", "tmpfs", "-o", f"size={SIZE // 2}", "tmpfs", str(place)]
-    if subprocess.run(options, check=False, capture_output=True).returncode:
-        pytest.skip("this user may not mount a file system")
-    yield place
-    subprocess.run(["umount", str(place)], check=True)  # noqa: S607
+    with small_disk(tmp_path / "disk", size_bytes=SIZE // 2) as place:
+        yield place
 
 
 @pytest.mark.parametrize("etag", ['"1"', ""])
-def test_a_disk_that_gets_full_is_told_and_emptied(small_disk: Path, etag: str) -> None:
+def test_a_disk_that_gets_full_is_told_and_emptied(disk: Path, etag: str) -> None:
     with raw_server(whole(ETag=etag)) as heard:
-        error = failure(heard.url, path_in(small_disk), bounds=bounds())
+        error = failure(heard.url, path_in(disk), bounds=bounds())
     assert (type(error), error.code) == (Transient, "scratch_full")
     assert error.message.startswith("SCRATCH_DIR was full after ")
-    assert list(small_disk.iterdir()) == []
+    assert list(disk.iterdir()) == []
 
 
-def test_a_disk_without_room_is_seen_before_it_is_full(small_disk: Path) -> None:
+def test_a_disk_without_room_is_seen_before_it_is_full(disk: Path) -> None:
     with raw_server(whole()) as heard:
-        error = failure(heard.url, path_in(small_disk), bounds=Bounds(10**12, 0))
+        error = failure(heard.url, path_in(disk), bounds=Bounds(10**12, 0))
     assert f"and {SIZE} are to come" in error.message
