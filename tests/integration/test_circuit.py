@@ -173,3 +173,20 @@ def test_an_export_whose_looks_alone_are_not_answered_ends_in_words(
         after = session.get_one(Export, export.id)
     assert (after.state, after.error_code) == (State.FAILED, "uplynk_unavailable")
     assert "it was tried for 1 hours" in (after.error_message or "")
+
+
+def test_an_outage_uses_up_no_time_of_a_job(
+    sessions: Sessions, tmp_path: Path, uplynk: Emulator
+) -> None:
+    clock = Clock()
+    kit = make_kit(sessions, tmp_path, emulator=uplynk, now=clock, export_deadline_hours=2.0)
+    export = make_export(sessions, state=State.REQUESTED, due_at=clock.time)
+    uplynk.control.asset(export.asset, run_seconds=3 * 3600)
+    submit(kit)
+    uplynk.control.fault("*", "status", **AWAY)
+    pass_time([kit], clock, uplynk, hours=1.5, every=120)
+    uplynk.control.clear_faults()
+    pass_time([kit], clock, uplynk, hours=1.2, every=120)
+    assert states(sessions) == {State.EXPORTING}
+    pass_time([kit], clock, uplynk, hours=0.5, every=120)
+    assert states(sessions) == {State.DOWNLOADING}
