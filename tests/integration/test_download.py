@@ -329,15 +329,16 @@ def test_a_download_that_kills_its_worker_each_time_ends_in_words(
     assert (after.state, after.error_code) == (State.FAILED, "step_died")
 
 
+@pytest.mark.parametrize("hours", [40, 60])
 def test_two_failures_a_weekend_apart_are_no_day_of_failing(
-    sessions: Sessions, tmp_path: Path, emulator: Emulator
+    sessions: Sessions, tmp_path: Path, emulator: Emulator, hours: int
 ) -> None:
     export = finished(sessions, tmp_path, emulator)
     emulator.control.fault("media", "status", status=503, times=2)
     clock = Clock()
     kit = make_kit(sessions, tmp_path, emulator=emulator, now=clock)
     download(kit, export.id)
-    clock.move(hours=40)
+    clock.move(hours=hours)
     download(kit, export.id)
     after = reload(sessions, export)
     assert (after.state, after.attempts) == (State.DOWNLOADING, 2)

@@ -284,3 +284,15 @@ def test_a_poll_that_can_take_nothing_does_not_run_against_it(
     kit = make_kit(sessions, tmp_path, emulator=emulator)
     assert poll(kit).wakes == ()
     assert reload(sessions, other).polls == 0
+
+
+def test_a_job_that_was_made_late_has_all_its_time_all_the_same(
+    sessions: Sessions, tmp_path: Path, emulator: Emulator
+) -> None:
+    export = under_way(sessions, tmp_path, emulator, run_seconds=10**6)
+    with sessions.begin() as session:
+        held = session.get_one(Export, export.id)
+        held.begun_at = export.created_at - timedelta(days=20)
+    clock = Clock(export.created_at + timedelta(minutes=5))
+    poll(make_kit(sessions, tmp_path, emulator=emulator, now=clock))
+    assert reload(sessions, export).state is State.EXPORTING

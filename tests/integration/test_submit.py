@@ -413,3 +413,26 @@ def test_a_job_that_may_be_the_other_codecs_is_left_while_that_is_asked_for(
             session.get_one(Export, export.id).due_at = kit.now()
         submit(kit)
     assert reload(sessions, export).looks == 1, "that job has an export now"
+
+
+def test_a_codec_that_only_a_later_page_tells_apart_is_told_apart(
+    sessions: Sessions, tmp_path: Path
+) -> None:
+    asset = an_asset()
+    with Emulator(EmulatorSettings(list_max_limit=10)) as emulator:
+        kit = make_kit(sessions, tmp_path, emulator=emulator)
+        kit.slicer.create_export(an_asset(), aaclc=True)
+        for _ in range(15):
+            kit.slicer.create_export(an_asset(), aaclc=False)
+        he_aac = kit.slicer.create_export(asset, aaclc=False)
+        later = kit.now() + timedelta(hours=1)
+        rival = make_export(sessions, state=State.SUBMITTING, asset=asset, due_at=later)
+        export = make_export(
+            sessions, state=State.SUBMITTING, asset=asset, audio=Audio.AAC_LC, due_at=kit.now()
+        )
+        submit(kit)
+        assert (reload(sessions, export).job_id, reload(sessions, export).looks) == (None, 1)
+        with sessions.begin() as session:
+            session.get_one(Export, rival.id).due_at = kit.now()
+        submit(kit)
+    assert reload(sessions, rival).job_id == he_aac.id

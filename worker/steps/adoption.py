@@ -36,18 +36,19 @@ def find(kit: Kit, export: Export, heartbeat: Heartbeat) -> Job | None:
         Permanent: Uplynk refused to list.
         ClaimLost: somebody else took over.
     """
-    has_rival = _has_rival(kit, export)
+    has_rival, is_aaclc = _has_rival(kit, export), export.audio is Audio.AAC_LC
     telling = False  # whether `args` shows any job's codec; then its absence means HE-AAC
     doubtful: list[Job] = []
     for page in _pages(kit):
         heartbeat.check()
         telling = telling or any(job.aaclc is not None for job in page)
         for job in _unowned(kit, [job for job in page if _is_of(job, export)]):
-            if job.aaclc is None and has_rival and not telling:
+            # a later page may tell that this is HE-AAC: then one that wants that has it anyway
+            if job.aaclc is None and not telling and (has_rival or is_aaclc):
                 doubtful.append(job)
             elif _is_wanted(job, export, telling=telling):
                 return job
-    if not telling and doubtful:
+    if has_rival and not telling and doubtful:
         raise Transient(
             "outcome_unknown", "a job of this asset may be this export's, or one of another codec"
         )

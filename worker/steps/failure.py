@@ -77,16 +77,8 @@ def _hours(limit: timedelta) -> str:
 
 
 def is_hopeless(kit: Kit, export: Export, *, now: datetime) -> bool:
-    """Return whether a step has failed for so long, and so often, that it is given up.
-
-    So often, because an export that nobody tried for a day has not failed for a day; and an outage
-    of Uplynk's does not count.
-    """
-    since, outage_ended_at = export.failing_since, kit.circuit.ended_at
-    if since is not None and outage_ended_at is not None:
-        since = max(since, outage_ended_at)
-    long = pace.is_over(since, limit=kit.settings.retry_deadline, now=now)
-    return long and export.attempts >= LEAST_TRIES
+    """Return whether a step has failed for so long, and so often, that it is given up."""
+    return _has_failed_for(kit, export, kit.settings.retry_deadline, now=now)
 
 
 def is_deadly(kit: Kit, export: Export, *, now: datetime) -> bool:
@@ -94,8 +86,19 @@ def is_deadly(kit: Kit, export: Export, *, now: datetime) -> bool:
 
     Each failure that is set down gives up at the deadline; at twice that time, none was.
     """
-    limit = 2 * kit.settings.retry_deadline
-    return pace.is_over(export.failing_since, limit=limit, now=now)
+    return _has_failed_for(kit, export, 2 * kit.settings.retry_deadline, now=now)
+
+
+def _has_failed_for(kit: Kit, export: Export, limit: timedelta, *, now: datetime) -> bool:
+    """Return whether a step has failed for so long, and often enough for that to mean anything.
+
+    An export that nobody tried for a day has not failed for a day; and an outage of Uplynk's does
+    not count.
+    """
+    since, outage_ended_at = export.failing_since, kit.circuit.ended_at
+    if since is not None and outage_ended_at is not None:
+        since = max(since, outage_ended_at)
+    return export.attempts >= LEAST_TRIES and pace.is_over(since, limit=limit, now=now)
 
 
 def record_unforeseen(kit: Kit, export: Export, error: Exception) -> None:

@@ -194,15 +194,16 @@ def until_next_look(kit: Kit, age: timedelta) -> timedelta:
 def _is_late(kit: Kit, export: Export, *, now: datetime) -> bool:
     """Return whether nobody finishes the job.
 
-    A retried export has all its time again, and so has one that lived through an outage; but never
-    more than an export may take in all.
+    A retried export has all its time again. So has one that lived through an outage, but for that
+    it gets no more than an export may take in all.
     """
-    since = (export.job_created_at, export.begun_at, kit.circuit.ended_at)
-    last = max((time for time in since if time is not None), default=None)
     limit, most = kit.settings.export_deadline, kit.settings.total_deadline
-    return pace.is_over(last, limit=limit, now=now) or pace.is_over(
-        export.begun_at, limit=most, now=now
-    )
+    times = [time for time in (export.job_created_at, export.begun_at) if time is not None]
+    if not pace.is_over(max(times, default=None), limit=limit, now=now):
+        return False
+    outage_ended_at = kit.circuit.ended_at
+    is_excused = outage_ended_at is not None and now - outage_ended_at < limit
+    return not is_excused or pace.is_over(export.begun_at or export.created_at, limit=most, now=now)
 
 
 def _give_back(kit: Kit, exports: list[Export]) -> None:

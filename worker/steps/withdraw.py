@@ -70,6 +70,9 @@ def _withdrawn(kit: Kit, export: Export, answer: Job | ExportError) -> list[Wake
                 held.release(due_at=now + kit.settings.poll_min)
                 return _again(held)
         wanted_again = held.unwanted_since is None
+        if wanted_again and isinstance(answer, Job) and answer.state is JobState.DONE:
+            held.release(due_at=now)  # it is paid for, and an ordinary look takes it on
+            return _again(held)
         held.cancel("cancelled", f"no request wants it any more; {_fate(answer)}", now=now)
         if wanted_again:  # in the moment between
             renewal.renew(session, held, now=now, renewals=0)
