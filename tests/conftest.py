@@ -25,7 +25,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Let a test that needs a real service skip on a laptop, and fail where CI is set.
 
     On the real services a test is not run that touches neither: it would do what it did without.
+    Those that may take the longest come first: the last ones of a parallel run should be short.
     """
+    items.sort(key=_most_seconds, reverse=True)
     missing = [name for name in ("TEST_REDIS_URL", "TEST_DATABASE_URL") if name not in os.environ]
     if not missing:
         others = [item for item in items if not _touches_a_service(item)]
@@ -36,6 +38,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for item in items:
             if "services" in item.keywords:
                 item.add_marker(skip)
+
+
+def _most_seconds(item: pytest.Item) -> float:
+    mark = item.get_closest_marker("timeout")
+    return float(mark.args[0] if mark else item.config.getini("timeout"))
 
 
 def _touches_a_service(item: pytest.Item) -> bool:

@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pytest
 from sqlalchemy import func, select
 
 from models import Export, State
@@ -16,6 +17,7 @@ UNDER_WAY = 1000
 MOST_MESSAGES = 10
 
 
+@pytest.mark.timeout(180)
 def test_a_thousand_waiting_exports_hold_no_message_and_no_worker(
     stage: Stage, tmp_path: Path
 ) -> None:
@@ -44,7 +46,7 @@ def test_a_thousand_waiting_exports_hold_no_message_and_no_worker(
 
     wait_until(looked_at_all, seconds=60, what="a look at each")
     assert max(seen) < MOST_MESSAGES
-    idle = wait_until(lambda: _is_idle(stage), seconds=20, what="an idle worker")
+    idle = wait_until(lambda: _is_idle(stage), seconds=60, what="an idle worker")
     assert idle
     assert stage.messages() < MOST_MESSAGES
     assert all(export.state is State.EXPORTING for export in stage.exports())
