@@ -17,7 +17,7 @@ UNDER_WAY = 1000
 MOST_MESSAGES = 10
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(300)
 def test_a_thousand_waiting_exports_hold_no_message_and_no_worker(
     stage: Stage, tmp_path: Path
 ) -> None:
@@ -44,7 +44,7 @@ def test_a_thousand_waiting_exports_hold_no_message_and_no_worker(
         with stage.sessions.begin() as session:
             return (session.scalar(select(func.min(Export.polls))) or 0) >= 1
 
-    wait_until(looked_at_all, seconds=60, what="a look at each")
+    wait_until(looked_at_all, seconds=150, what="a look at each")
     assert max(seen) < MOST_MESSAGES
     idle = wait_until(lambda: _is_idle(stage), seconds=60, what="an idle worker")
     assert idle
