@@ -6,7 +6,7 @@ from models.export import Export
 from models.history import History
 from models.notification import Notification
 from models.request import Request
-from models.state import Audio, Captions, Channel, State
+from models.state import Audio, Captions, Channel, State, StopCause
 
 __all__ = [
     "Audio",
@@ -19,4 +19,5 @@ __all__ = [
     "Notification",
     "Request",
     "State",
+    "StopCause",
 ]

@@ -39,16 +39,17 @@ class UtcDateTime(TypeDecorator[datetime]):
 Json = JSON().with_variant(JSONB(), "postgresql")
 
 
-def by_value(kind: type[StrEnum], name: str) -> Enum:
+def by_value(kind: type[StrEnum], name: str, *, is_checked: bool = True) -> Enum:
     """Return the column type that stores `kind` by its values, held to them by a CHECK.
 
-    `name` is the constraint's name before the naming convention adds the table's.
+    `name` is the constraint's name before the naming convention adds the table's. Not `is_checked`
+    is a column that came after its table: SQLite adds no constraint to a table that is there.
     """
     return Enum(
         kind,
         name=name,
         native_enum=False,
-        create_constraint=True,
+        create_constraint=is_checked,
         length=16,
         values_callable=lambda members: [member.value for member in members],
     )

@@ -56,6 +56,13 @@ class Audio(StrEnum):
     AAC_LC = "aac-lc"
 
 
+class StopCause(StrEnum):
+    """Why a worker told Uplynk to stop a job."""
+
+    UNWANTED = "unwanted"  # no request wanted it any more
+    LATE = "late"  # Uplynk had not finished it in time
+
+
 class Captions(StrEnum):
     """What is known of an asset's captions."""
 

@@ -1,15 +1,20 @@
-"""Withdraw: what is wanted again while its job is being stopped is not paid for anew."""
+"""Withdraw: a job that is told to stop ends its export for that reason, whoever hears of it.
 
+And what is wanted again in the meantime is exported, and paid for once more only if it must be.
+"""
+
+from contextlib import suppress
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from sqlalchemy import select
 from sqlalchemy.orm import Session, sessionmaker
 
-from models import Export, State
+from models import Export, Request, State, StopCause, claims
 from tests.factories import Clock, an_asset, make_kit
-from tests.uplynk import Course, Plans, Uplynk
+from tests.uplynk import Course, End, Killed, Plans, Uplynk
 from worker import steps
 from worker.cloudslicer import JobState
 
@@ -44,3 +49,94 @@ def test_a_request_that_comes_back_while_its_job_is_stopped_gets_the_file_that_i
         exports = session.scalars(select(Export).order_by(Export.created_at)).all()
     assert len(uplynk.made) == jobs
     assert exports[-1].state is state
+
+
+@pytest.mark.parametrize(
+    ("end", "jobs"),
+    [(End.UNANSWERED, 2), (End.DIED_AFTER, 2), (End.UNHEARD, 1), (End.DIED_BEFORE, 1)],
+)
+def test_a_request_that_comes_after_an_unheard_stop_is_exported_all_the_same(
+    sessions: Sessions, tmp_path: Path, end: End, jobs: int
+) -> None:
+    clock, plans, asset = Clock(), Plans(), an_asset()
+    uplynk = Uplynk(clock, course=plans)
+    kit = replace(make_kit(sessions, tmp_path, now=clock), slicer=uplynk)
+    steps.create(kit, "leaves", {"asset": asset})
+    steps.submit(kit)
+    steps.cancel(sessions, "leaves", now=clock())
+    plans.plan("cancel", Course(end))
+    with suppress(Killed):
+        steps.poll(kit)
+    steps.create(kit, "comes", {"asset": asset})
+    for _ in range(3):
+        clock.move(minutes=1)
+        steps.poll(kit)
+        steps.submit(kit)
+    with sessions.begin() as session:
+        export = session.get_one(Request, "comes").export
+        assert export is not None
+        assert (export.state, export.job_id) == (State.EXPORTING, f"job-{jobs}")
+        assert session.get_one(Request, "leaves").state is State.CANCELLED
+    assert len(uplynk.made) == jobs
+    assert plans.calls["cancel"] == 1
+
+
+@pytest.mark.parametrize("end", [End.UNANSWERED, End.DIED_AFTER, End.UNHEARD, End.DIED_BEFORE])
+def test_a_job_stopped_for_its_deadline_ends_so_whoever_hears_of_it(
+    sessions: Sessions, tmp_path: Path, end: End
+) -> None:
+    clock, plans = Clock(), Plans()
+    uplynk = Uplynk(clock, course=plans)
+    kit = replace(make_kit(sessions, tmp_path, now=clock), slicer=uplynk)
+    steps.create(kit, "request", {"asset": an_asset()})
+    steps.submit(kit)
+    clock.move(hours=25)
+    plans.plan("cancel", Course(end))
+    with suppress(Killed):
+        steps.poll(kit)
+    clock.move(minutes=5)  # the claim of one who was killed is over
+    steps.poll(kit)
+    with sessions.begin() as session:
+        export = session.get_one(Request, "request").export
+        assert export is not None
+        assert (export.state, export.error_code) == (State.FAILED, "export_deadline")
+
+
+def test_a_job_that_ends_well_though_it_was_told_to_stop_is_taken_on(
+    sessions: Sessions, tmp_path: Path
+) -> None:
+    clock, plans = Clock(), Plans()
+    uplynk = Uplynk(clock, course=plans)
+    kit = replace(make_kit(sessions, tmp_path, now=clock), slicer=uplynk)
+    steps.create(kit, "request", {"asset": an_asset()})
+    steps.submit(kit)
+    clock.move(hours=25)
+    plans.plan("cancel", Course(End.UNHEARD, after=lambda: uplynk.finish("job-1", JobState.DONE)))
+    steps.poll(kit)
+    clock.move(minutes=1)
+    steps.poll(kit)
+    with sessions.begin() as session:
+        export = session.get_one(Request, "request").export
+        assert export is not None
+        assert (export.state, export.stop_cause) == (State.DOWNLOADING, StopCause.LATE)
+
+
+def test_who_lost_the_claim_stops_no_job(sessions: Sessions, tmp_path: Path) -> None:
+    clock, plans = Clock(), Plans()
+    uplynk = Uplynk(clock, course=plans)
+    kit = replace(make_kit(sessions, tmp_path, now=clock), slicer=uplynk)
+    steps.create(kit, "request", {"asset": an_asset()})
+    steps.submit(kit)
+    clock.move(hours=25)
+
+    def another_takes_it() -> None:
+        clock.move(minutes=5)
+        with sessions.begin() as session:
+            now = clock()
+            until = now + timedelta(minutes=5)
+            assert claims.take(session, State.EXPORTING, now=now, until=until)
+
+    plans.plan("get", Course(after=another_takes_it))
+    steps.poll(kit)
+    assert plans.calls == {"create_export": 1, "get": 1}
+    assert uplynk.made["job-1"].job.state is JobState.ASSIGNED

@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from models import Export, State, claims
+from models import Export, State, StopCause, claims
 from worker import pace
 from worker.cloudslicer import Job, JobState
 from worker.cloudslicer.reply import NOT_FOUND
@@ -71,13 +71,14 @@ def _is_over(kit: Kit) -> bool:
 
 def _look_at(kit: Kit, export: Export) -> list[Wake]:
     """Look at one job, and set down what was learned of it; stop it if it is not to go on."""
-    if export.unwanted_since is not None and withdraw.is_unwanted(kit, export):
+    if export.unwanted_since is not None and withdraw.decided(kit, export, StopCause.UNWANTED):
         return withdraw.withdraw(kit, export)
     answer = _asked(withdraw.look(kit, str(export.job_id)), export, now=kit.now())
     late = (
         isinstance(answer, Job)
         and answer.state not in withdraw.ENDED
         and _is_late(kit, export, now=kit.now())
+        and withdraw.decided(kit, export, StopCause.LATE)
     )
     if late:  # it may end in this very moment, and then it has ended as any other
         answer = _asked(withdraw.stop(kit, str(export.job_id)), export, now=kit.now())
@@ -99,6 +100,7 @@ def _looked(kit: Kit, export: Export, answer: Job | ExportError, *, late: bool) 
         except ExportError as error:
             failure.record(kit, held, error, now=now)
             renewal.renew_lost(kit, session, held, now=now)
+        renewal.renew_withdrawn(session, held, now=now)
         return _next(held, now=now)
 
 
@@ -141,7 +143,7 @@ def _asked(answer: Job | ExportError, export: Export, *, now: datetime) -> Job |
 def _learn(kit: Kit, export: Export, job: Job, *, late: bool, now: datetime) -> None:
     """Set down what the job is like, and take the export on if the job has ended.
 
-    `late` says that the job was told to stop because it took too long.
+    `late` says that the job was told to stop in this very look, because it took too long.
     """
     export.job_state = job.word
     export.job_progress = job.progress or None
@@ -154,21 +156,33 @@ def _learn(kit: Kit, export: Export, job: Job, *, late: bool, now: datetime) -> 
             why = job.last_error or "it gave no reason"
             raise Permanent("export_error", f"Uplynk could not export the asset: {why}")
         case _ if late:
-            hours = f"{kit.settings.export_deadline.total_seconds() / 3600:g}"
-            raise Permanent(
-                "export_deadline",
-                f"Uplynk had not finished job {job.id} within {hours} hours"
-                f" (EXPORT_DEADLINE_HOURS); it was told to stop it, and it is {job.word}",
-            )
-        case JobState.CANCELLED if export.unwanted_since is not None:
-            export.cancel("cancelled", f"job {job.id} was cancelled at Uplynk", now=now)
+            raise _out_of_time(kit, job)
         case JobState.CANCELLED:
-            said = f"job {job.id} was cancelled at Uplynk, and not from here"
-            export.cancel("cancelled_at_uplynk", said, now=now)
+            _stopped(kit, export, job, now=now)
         case _:  # waiting (again), assigned, or a word that nobody has heard of
             export.recovered()
             age = now - (export.job_created_at or export.state_since)
             export.release(due_at=now + until_next_look(kit, age))
+
+
+def _stopped(kit: Kit, export: Export, job: Job, *, now: datetime) -> None:
+    """End an export whose job is cancelled: from here, whoever heard of it, or by somebody else."""
+    if export.unwanted_since is not None or export.stop_cause is StopCause.UNWANTED:
+        export.cancel("cancelled", f"job {job.id} was cancelled at Uplynk", now=now)
+    elif export.stop_cause is StopCause.LATE:
+        raise _out_of_time(kit, job)
+    else:
+        said = f"job {job.id} was cancelled at Uplynk, and not from here"
+        export.cancel("cancelled_at_uplynk", said, now=now)
+
+
+def _out_of_time(kit: Kit, job: Job) -> Permanent:
+    hours = f"{kit.settings.export_deadline.total_seconds() / 3600:g}"
+    return Permanent(
+        "export_deadline",
+        f"Uplynk had not finished job {job.id} within {hours} hours"
+        f" (EXPORT_DEADLINE_HOURS); it was told to stop it, and it is {job.word}",
+    )
 
 
 def _have_url(export: Export, job: Job, *, now: datetime) -> None:

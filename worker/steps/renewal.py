@@ -18,6 +18,12 @@ def renew_lost(kit: Kit, session: Session, export: Export, *, now: datetime) -> 
         renew(session, export, now=now, renewals=export.renewals + 1)
 
 
+def renew_withdrawn(session: Session, export: Export, *, now: datetime) -> None:
+    """Renew an export if it has just ended because nobody wanted it, and somebody does again."""
+    if export.error_code == "cancelled" and export.unwanted_since is None:
+        renew(session, export, now=now, renewals=0)
+
+
 def renew(session: Session, export: Export, *, now: datetime, renewals: int) -> Export | None:
     """Return a new export for the requests that still want what `export` did not bring.
 

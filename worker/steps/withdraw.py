@@ -1,6 +1,6 @@
 """Withdraw: a job that is not wanted any more, or takes too long, is stopped at Uplynk."""
 
-from models import Export, State, claims
+from models import Export, State, StopCause, claims
 from worker.cloudslicer import Job, JobState
 from worker.cloudslicer.reply import NOT_FOUND
 from worker.errors import ExportError, Permanent, Transient
@@ -39,11 +39,19 @@ def look(kit: Kit, job_id: str) -> Job | ExportError:
         return error
 
 
-def is_unwanted(kit: Kit, export: Export) -> bool:
-    """Return whether nobody wants the export now; somebody may, since it was claimed."""
+def decided(kit: Kit, export: Export, cause: StopCause) -> bool:
+    """Return whether the job is to be stopped, for `cause`; that is on record then.
+
+    It is set down before Uplynk is told: where its answer is never heard, whoever looks at the job
+    next knows from here who stopped it, and why. False if the claim is lost, or if somebody wants
+    the export again since it was claimed.
+    """
     with kit.sessions.begin() as session:
         held = claims.held(session, export.id, export.claim)
-        return held is not None and held.unwanted_since is not None
+        if held is None or (cause is StopCause.UNWANTED and held.unwanted_since is None):
+            return False
+        held.stop_cause = cause
+        return True
 
 
 def withdraw(kit: Kit, export: Export) -> list[Wake]:
@@ -74,8 +82,7 @@ def _withdrawn(kit: Kit, export: Export, answer: Job | ExportError) -> list[Wake
             held.release(due_at=now)  # it is paid for, and an ordinary look takes it on
             return _again(held)
         held.cancel("cancelled", f"no request wants it any more; {_fate(answer)}", now=now)
-        if wanted_again:  # in the moment between
-            renewal.renew(session, held, now=now, renewals=0)
+        renewal.renew_withdrawn(session, held, now=now)
         return [Wake(Step.SUBMIT)]
 
 
