@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from shutil import copy
 from uuid import uuid4
 
 import psycopg
@@ -51,10 +52,12 @@ def _touches_a_service(item: pytest.Item) -> bool:
 
 
 @pytest.fixture(scope="session")
-def _template() -> Iterator[str | None]:
-    """Give the name of a migrated PostgreSQL database, to make copies of, if there is one."""
+def _template(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Give the name of a migrated database, or of its file, to make copies of."""
     if DATABASE_URL is None:
-        yield None
+        path = tmp_path_factory.mktemp("template") / "exports.db"
+        migrations.upgrade(f"sqlite:///{path}")
+        yield str(path)
         return
     name = f"template_{uuid4().hex}"
     with psycopg.connect(DATABASE_URL, autocommit=True) as connection:
@@ -70,14 +73,11 @@ def _named(name: str) -> str:
 
 
 @pytest.fixture
-def database_url(_template: str | None, tmp_path: Path) -> Iterator[str]:
+def database_url(_template: str, tmp_path: Path) -> Iterator[str]:
     """Give the URL of a migrated database of the test's own."""
-    if _template is None:
-        url = f"sqlite:///{tmp_path}/exports.db"
-        migrations.upgrade(url)
-        yield url
+    if DATABASE_URL is None:
+        yield f"sqlite:///{copy(_template, tmp_path)}"
         return
-    assert DATABASE_URL is not None
     name = f"test_{uuid4().hex}"
     with psycopg.connect(DATABASE_URL, autocommit=True) as connection:
         connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{_template}"')

@@ -8,6 +8,7 @@
     Stopping             this worker is told to stop; give the claim back and leave
     SettingsError        the environment is wrong; don't start
     InvalidRequest       what a CMS sent makes no sense; refuse it, keep the refusal
+    WorkerDied           a worker of this process ended by itself; say so
 
 Foreign exceptions (requests, obstore, PyAV) become these at the boundary where they are raised.
 """
@@ -69,3 +70,7 @@ class SettingsError(Exception):
 
 class InvalidRequest(Exception):  # noqa: N818  (the term of the trade)
     """What a CMS sent is no request for an export; the message says what is wrong with it."""
+
+
+class WorkerDied(Exception):  # noqa: N818  (says what happened)
+    """The embedded worker ended by itself."""

@@ -24,6 +24,7 @@ from models import Audio, Request, State
 from models.database import open_engine, open_sessions
 from models.state import TERMINAL
 from worker.embedded import Installation
+from worker.errors import WorkerDied
 from worker.tables import state_of
 
 LOOK_SECONDS = 0.25
@@ -43,10 +44,6 @@ class Wanted:
     def request_id(self) -> str:
         """The same id for the same wish: a run that is begun again goes on where it was."""
         return f"run-{self.asset}-{Audio.AAC_LC if self.aaclc else Audio.HE_AAC}"
-
-
-class WorkerDied(Exception):  # noqa: N818  (says what happened)
-    """The embedded worker ended by itself."""
 
 
 def run(

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 import yaml
 
@@ -16,6 +17,12 @@ SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 WORKERS = {name: SERVICES[name] for name in SERVICES if name.startswith("worker-")}
 OURS = [name for name in SERVICES if SERVICES[name].get("build")]
 VARIABLES = {name.upper() for name in Settings.model_fields}
+
+
+def command_of(name: str) -> click.Command:
+    command = main.get_command(click.Context(main), name)
+    assert command is not None, f"uplynk-export has no command {name}"
+    return command
 
 
 def option(command: list[str], name: str) -> str:
@@ -56,7 +63,7 @@ def test_a_workers_health_is_asked_of_its_own_node(name: str) -> None:
 def test_commands_of_ours_exist_with_their_options(name: str) -> None:
     program, command, *arguments = SERVICES[name]["command"]
     assert program == "uplynk-export"
-    known = {text for option in main.commands[command].params for text in option.opts}
+    known = {text for option in command_of(command).params for text in option.opts}
     assert {text for text in arguments if text.startswith("--")} <= known
 
 
@@ -68,7 +75,7 @@ def test_variables_are_settings(name: str) -> None:
 
 
 def test_the_emulators_variables_are_its_options() -> None:
-    known = {f"EMULATOR_{option.name.upper()}" for option in main.commands["emulator"].params}
+    known = {f"EMULATOR_{option.name.upper()}" for option in command_of("emulator").params}
     assert set(SERVICES["emulator"]["environment"]) <= known
 
 

@@ -1,0 +1,106 @@
+"""The command line: `uplynk-export`. Exit status 0 only when what was asked for was achieved."""
+
+import logging
+from importlib import import_module
+from typing import Any, NamedTuple
+
+import click
+from kombu.exceptions import OperationalError
+from sqlalchemy.exc import SQLAlchemyError
+
+from worker import logs
+from worker.errors import SettingsError, WorkerDied
+
+
+class Listed(NamedTuple):
+    """A command that is loaded once it is called: most need little of what the others do."""
+
+    where: str  # module:name
+    help: str  # the first sentence of the command's own
+
+
+COMMANDS = {
+    "cancel": Listed(
+        "worker.cli.change:cancel", "Withdraw requests, each by its id or its export's."
+    ),
+    "demo": Listed(
+        "worker.cli.alone:demo",
+        "Show the main job end to end on this machine, against the emulator.",
+    ),
+    "doctor": Listed(
+        "worker.cli.operate:doctor",
+        "Examine settings, database, broker, storage and credentials; say what to do.",
+    ),
+    "emulator": Listed(
+        "emulator.__main__:main", "Serve an emulated Cloud Slicer until interrupted."
+    ),
+    "list": Listed("worker.cli.request:list_", "List requests, the newest first."),
+    "migrate": Listed(
+        "worker.cli.operate:migrate", "Bring the database's tables up to this release."
+    ),
+    "request": Listed(
+        "worker.cli.request:request",
+        "Request the export of ASSET, as a CMS would; prints the request's id.",
+    ),
+    "retry": Listed(
+        "worker.cli.change:retry",
+        "Take up again what failed or was cancelled, by ids or by a code.",
+    ),
+    "run": Listed(
+        "worker.cli.alone:run",
+        "Export ASSETs into a folder, with everything embedded on this machine.",
+    ),
+    "show": Listed(
+        "worker.cli.request:show", "Tell the story of a request, by its id or its export's."
+    ),
+    "worker": Listed("worker.cli.operate:worker", "Run a worker, and start it again if it dies."),
+}
+
+
+class Group(click.Group):
+    """Loads a command when it is called, and tells the user what is the user's to mend.
+
+    That is one line on standard error, and status 1.
+    """
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  (click's)
+        """Return the names of the commands."""
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """Return the command of this name, if there is one."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, name = COMMANDS[cmd_name].where.partition(":")
+        command: click.Command = getattr(import_module(module), name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """Write what each command does, without loading any."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, COMMANDS[name].help) for name in sorted(COMMANDS)])
+
+    def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401  (click's)
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except (SettingsError, WorkerDied) as error:
+            raise click.ClickException(str(error)) from None
+        except OSError as error:
+            raise click.ClickException(str(error)) from None
+        except OperationalError as error:
+            raise click.ClickException(
+                f"the broker can't be reached ({error}); check CELERY_BROKER_URL"
+            ) from None
+        except SQLAlchemyError as error:
+            said = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
+            raise click.ClickException(
+                f"the database refused: {said}; `uplynk-export doctor` tells more"
+            ) from None
+
+
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="uplynk-export")
+def main() -> None:
+    """Export Uplynk assets as MP4 files."""
+    logs.configure("auto", level=logging.WARNING)  # standard output is for what was asked for

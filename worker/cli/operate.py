@@ -1,0 +1,63 @@
+"""Operate: the commands of who runs the workers."""
+
+from contextlib import ExitStack
+
+import click
+
+import migrations
+from worker import doctor as doctors
+from worker import embedded
+from worker.cli.client import reached
+from worker.outfit import outfit
+from worker.settings import EMBEDDED, load, load_client
+from worker.supervisor import broker_of_this_folder, supervise
+
+
+@click.command()
+@click.option("--queues", default="exports,downloads", show_default=True)
+@click.option(
+    "--pool",
+    type=click.Choice(["threads", "prefork", "solo"]),
+    default="threads",
+    show_default=True,
+)
+@click.option("--concurrency", type=click.IntRange(min=1), default=8, show_default=True)
+@click.option("--loglevel", default="INFO", show_default=True)
+def worker(queues: str, pool: str, concurrency: int, loglevel: str) -> None:
+    """Run a worker, and start it again if it dies.
+
+    With the embedded broker it brings that broker, and migrates a SQLite database by itself.
+    """
+    settings = load()
+    arguments = embedded.command(
+        queues=queues, pool=pool, concurrency=concurrency, level=loglevel.upper()
+    )
+    with ExitStack() as stack:
+        environment = {}
+        if settings.celery_broker_url == EMBEDDED:
+            environment["CELERY_BROKER_URL"] = stack.enter_context(broker_of_this_folder())
+        if settings.database_url.startswith("sqlite"):
+            migrations.upgrade(settings.database_url)
+        raise click.exceptions.Exit(supervise(arguments, environment))
+
+
+@click.command()
+def migrate() -> None:
+    """Bring the database's tables up to this release."""
+    url = load_client().database_url
+    before = migrations.current(url)
+    migrations.upgrade(url)
+    click.echo(f"the database was at revision {before or 'none'}, and is at {migrations.head()}")
+
+
+@click.command()
+def doctor() -> None:
+    """Examine settings, database, broker, storage and credentials; say what to do."""
+    settings = load()
+    ill = False
+    for finding in doctors.examine(settings, outfit(settings), lambda: reached(settings)):
+        ill |= not finding.well
+        mark = click.style("ok  ", fg="green") if finding.well else click.style("FAIL", fg="red")
+        click.echo(f"{mark}  {finding.what:<9} {finding.says}")
+    if ill:
+        raise click.exceptions.Exit(1)

@@ -1,0 +1,83 @@
+"""Request: the commands that ask for an export, and show what became of it."""
+
+import json
+import time
+from uuid import uuid4
+
+import click
+
+from models import State
+from models.state import TERMINAL
+from worker import records, rendezvous, tables
+from worker.cli.client import checked, send
+from worker.settings import ClientSettings, load_client
+
+
+@click.command()
+@click.argument("asset")
+@click.option("--aaclc", is_flag=True, help="AAC-LC audio; without it, HE-AAC.")
+@click.option("--priority", type=int, default=0, show_default=True, help="Higher goes first.")
+@click.option("--metadata", default="{}", help="A JSON object that comes back with the callback.")
+@click.option("--id", "request_id", default=None, help="The same id is the same request.")
+@click.option("--wait", is_flag=True, help="Wait until it is stored or has failed.")
+def request(
+    asset: str, *, aaclc: bool, priority: int, metadata: str, request_id: str | None, wait: bool
+) -> None:
+    """Request the export of ASSET, as a CMS would; prints the request's id."""
+    try:
+        values = json.loads(metadata)
+    except json.JSONDecodeError as error:
+        raise click.BadParameter(f"is no JSON: {error}", param_hint="--metadata") from None
+    arguments = {"asset": asset, "aaclc": aaclc, "priority": priority, "metadata": values}
+    request_id = str(uuid4()) if request_id is None else request_id
+    checked(arguments, request_id)
+    settings = load_client()
+    send(rendezvous.broker_url(settings), request_id, arguments)
+    click.echo(request_id)
+    if wait and _ended(settings, request_id) is not State.STORED:
+        raise click.exceptions.Exit(1)
+
+
+@click.command("list")
+@click.option("--state", type=click.Choice([str(state) for state in State]))
+@click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+def list_(state: str | None, limit: int, *, as_json: bool) -> None:
+    """List requests, the newest first."""
+    with records.reading(load_client()) as session:
+        wanted = State(state) if state else None
+        requests = records.listed(session, state=wanted, limit=limit)
+    if as_json:
+        for each in requests:
+            click.echo(json.dumps(tables.as_json(each)))
+        return
+    console = tables.console()
+    for line in tables.listing(requests):
+        console.print(line)
+
+
+@click.command()
+@click.argument("request_or_export", metavar="ID")
+def show(request_or_export: str) -> None:
+    """Tell the story of a request, by its id or its export's."""
+    with records.reading(load_client()) as session:
+        request = records.found(session, request_or_export)
+        if request is None:
+            raise click.ClickException(f"there is no request or export {request_or_export}")
+        for line in tables.story(request, records.history(session, request)):
+            click.echo(line)
+
+
+def _ended(settings: ClientSettings, request_id: str) -> State:
+    """Wait until the request is in a terminal state; each change of state is said on stderr."""
+    seen = None
+    while seen not in TERMINAL:
+        with records.reading(settings) as session:
+            found = records.found(session, request_id)
+            state = found.state if found else None
+            error = found.error if found else None
+        if state is not seen and state is not None:
+            click.echo(f"{state}{': ' + error[1] if error else ''}", err=True)
+            seen = state
+        time.sleep(0.5)
+    return State(seen)
