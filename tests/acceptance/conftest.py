@@ -7,13 +7,19 @@ import pytest
 from sqlalchemy.orm import Session, sessionmaker
 
 from emulator.server import Emulator
-from tests.acceptance.stage import Stage, cleared
+from tests.acceptance.stage import Desk, Stage, cleared
 
 
 @pytest.fixture(params=["prefork", "threads"])
 def pool(request: pytest.FixtureRequest) -> str:
     """Give each pool that a worker can be run with."""
     return str(request.param)
+
+
+@pytest.fixture
+def desk(tmp_path: Path, emulator: Emulator) -> Desk:
+    """Give a desk in a folder of its own."""
+    return Desk(folder=tmp_path, emulator=emulator)
 
 
 @pytest.fixture
@@ -25,7 +31,14 @@ def stage(
     sessions: sessionmaker[Session],
 ) -> Iterator[Stage]:
     """Give a stage with no worker on it yet; its worker's log is shown if the test fails."""
-    with cleared(Stage(tmp_path, database_url, broker_url, emulator, sessions)) as stage:
+    stage = Stage(
+        folder=tmp_path,
+        emulator=emulator,
+        database_url=database_url,
+        broker_url=broker_url,
+        sessions=sessions,
+    )
+    with cleared(stage):
         yield stage
     if (tmp_path / "worker.log").exists():
         print((tmp_path / "worker.log").read_text()[-20_000:])  # noqa: T201  (pytest shows it)

@@ -1,4 +1,7 @@
-"""The stage of an acceptance test: the emulator, a broker, a database, and workers as processes."""
+"""The stage of an acceptance test: the emulator, a broker, a database, and workers as processes.
+
+And the desk of one that needs no services: a folder and the emulator.
+"""
 
 import os
 import signal
@@ -30,17 +33,13 @@ UNACKNOWLEDGED = "uplynk-export.unacked"
 STOP_SECONDS = 4.0
 
 
-@dataclass
-class Stage:
-    """What a test plays on; every worker that it starts is gone at the end."""
+@dataclass(kw_only=True)
+class Desk:
+    """Where commands are typed that bring a broker and a database of their own."""
 
     folder: Path
-    database_url: str
-    broker_url: str
     emulator: Emulator
-    sessions: sessionmaker[Session]
     settings: dict[str, str] = field(default_factory=dict)
-    workers: list[WorkerProcess] = field(default_factory=list)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -49,8 +48,6 @@ class Stage:
             "UPLYNK_USER_ID": ACCOUNT,
             "UPLYNK_API_KEY": KEY,
             "UPLYNK_API_URL": self.emulator.url,
-            "DATABASE_URL": self.database_url,
-            "CELERY_BROKER_URL": self.broker_url,
             "STORAGE_URL": str(self.folder / "exports"),
             "SCRATCH_DIR": str(self.folder / "scratch"),
             "DOWNLOAD_HOSTS": "127.0.0.1",
@@ -62,6 +59,33 @@ class Stage:
             "LOG_FORMAT": "json",
             **self.settings,
         }
+
+    def cli(self, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+        """Run `uplynk-export …` with these settings over the desk's own."""
+        return subprocess.run(
+            [sys.executable, "-m", "worker.cli", *arguments],
+            env={**os.environ, **self.environment, **settings},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+
+@dataclass(kw_only=True)
+class Stage(Desk):
+    """What a test plays on; every worker that it starts is gone at the end."""
+
+    database_url: str
+    broker_url: str
+    sessions: sessionmaker[Session]
+    workers: list[WorkerProcess] = field(default_factory=list)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables of a worker on the stage's services."""
+        services = {"DATABASE_URL": self.database_url, "CELERY_BROKER_URL": self.broker_url}
+        return {**services, **super().environment}
 
     def start(self, pool: str, *, queues: str = "exports,downloads") -> WorkerProcess:
         """Start a worker; it takes messages once it is up."""
@@ -144,17 +168,6 @@ class Stage:
         return subprocess.run(
             [sys.executable, "-m", "celery", "-A", "worker", *arguments],
             env={**os.environ, **self.environment},
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-
-    def cli(self, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
-        """Run `uplynk-export …` with the stage's settings."""
-        return subprocess.run(
-            [sys.executable, "-m", "worker.cli", *arguments],
-            env={**os.environ, **self.environment, **settings},
             capture_output=True,
             text=True,
             timeout=60,

@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -10,13 +9,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import av
 import pytest
 
 import migrations
 from models import State
 from tests.acceptance.stage import Stage
-from tests.factories import ASSET, an_asset
+from tests.factories import ASSET
 from tests.waiting import wait_until
 
 
@@ -37,61 +35,6 @@ def running(stage: Stage, *arguments: str, folder: Path) -> Iterator[subprocess.
     finally:
         process.terminate()
         process.communicate(timeout=30)
-
-
-def test_the_demo_exports_two_films_and_shows_a_failure(stage: Stage) -> None:
-    shown = stage.cli("demo", "--dir", str(stage.folder / "demo"))
-    assert shown.returncode == 0, shown.stdout + shown.stderr
-    films = sorted((stage.folder / "demo" / "exports").rglob("*.mp4"))
-    assert len(films) == 2
-    for film in films:
-        with av.open(str(film)) as container:
-            assert container.streams.video
-        assert str(film) in shown.stdout
-    assert len(list((stage.folder / "demo" / "exports").rglob("*.ttml"))) == 1
-    assert len(re.findall(r"\b[0-9a-f]{64}\b", shown.stdout)) == 2
-    assert "export_error: Uplynk could not export the asset" in shown.stdout
-
-
-def test_run_leaves_only_the_files(stage: Stage) -> None:
-    out = stage.folder / "out"
-    assets = [an_asset(), an_asset()]
-    shown = stage.cli("run", *assets, "--out", str(out), "--emulator", "--aaclc")
-    assert shown.returncode == 0, shown.stdout + shown.stderr
-    films = [path for path in out.iterdir() if path.suffix == ".mp4"]
-    assert sorted(film.name[:32] for film in films) == sorted(assets)
-    assert {path.suffix for path in out.iterdir()} <= {".mp4", ".ttml"}
-    assert f"{assets[0]}  aac-lc  stored" in shown.stdout
-
-
-def test_a_run_that_was_interrupted_goes_on_without_paying_again(stage: Stage) -> None:
-    out = stage.folder / "out"
-    asset = an_asset()
-    settings = {"POLL_MIN_SECONDS": "0.5"}
-    stage.emulator.control.asset(asset, run_seconds=4)
-    command = [sys.executable, "-m", "worker.cli", "run", asset, "--out", str(out)]
-    first = subprocess.Popen(
-        command,
-        env={**os.environ, **stage.environment, **settings},
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    wait_until(lambda: stage.emulator.control.jobs(asset), what="a job")
-    first.send_signal(signal.SIGINT)
-    said, _ = first.communicate(timeout=30)
-    assert first.returncode == 130
-    assert "The same command goes on from here" in said
-    second = stage.cli("run", asset, "--out", str(out), **settings)
-    assert second.returncode == 0, second.stdout + second.stderr
-    assert len(stage.emulator.control.jobs(asset)) == 1
-    assert not (out / ".uplynk-export").exists()
-
-
-def test_a_run_that_could_not_export_everything_says_so(stage: Stage) -> None:
-    stage.emulator.control.asset(ASSET, missing=True)
-    shown = stage.cli("run", ASSET, "--out", str(stage.folder / "out"))
-    assert shown.returncode == 1
-    assert "uplynk_not_found" in shown.stdout
 
 
 def test_an_asset_that_is_none_is_a_usage_error(stage: Stage) -> None:
@@ -229,39 +172,6 @@ def test_a_worker_ends_with_whoever_kept_it(stage: Stage) -> None:
 def _log_of(process: subprocess.Popen[str]) -> str:
     assert process.stdout is not None
     return process.stdout.readline()
-
-
-def test_a_demo_removes_nothing_but_an_earlier_demo(stage: Stage) -> None:
-    precious = stage.folder / "precious"
-    precious.mkdir()
-    (precious / "master.mov").write_text("film")
-    refused = stage.cli("demo", "--dir", str(precious))
-    assert refused.returncode == 2
-    assert "is not empty, and holds no demo" in refused.stderr
-    assert (precious / "master.mov").exists()
-
-
-def test_two_runs_do_not_share_a_folder_and_none_forgets_what_another_paid_for(
-    stage: Stage,
-) -> None:
-    out = stage.folder / "out"
-    first, second = an_asset(), an_asset()
-    stage.emulator.control.asset(first, run_seconds=4)
-    command = [sys.executable, "-m", "worker.cli", "run", first, "--out", str(out)]
-    quick = {"POLL_MIN_SECONDS": "0.5"}
-    environment = {**os.environ, **stage.environment, **quick}
-    running = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
-    wait_until(lambda: stage.emulator.control.jobs(first), what="a job")
-    refused = stage.cli("run", second, "--out", str(out))
-    assert refused.returncode == 1
-    assert "another run is at work" in refused.stderr
-    running.send_signal(signal.SIGINT)
-    running.wait(30)
-    stage.emulator.control.asset(second, run_seconds=5)  # the first is brought meanwhile
-    assert stage.cli("run", second, "--out", str(out), **quick).returncode == 0
-    assert stage.cli("run", first, "--out", str(out), **quick).returncode == 0
-    assert len(stage.emulator.control.jobs(first)) == 1
-    assert {path.suffix for path in out.iterdir()} <= {".mp4", ".ttml"}
 
 
 def test_a_worker_that_dies_is_started_again(stage: Stage) -> None:
