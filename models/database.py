@@ -40,7 +40,8 @@ _TIMEOUTS = (
 _READ_ONLY = "25006"  # read_only_sql_transaction (PostgreSQL's manual, appendix A)
 
 _SQLITE_PRAGMAS = {
-    "synchronous": "NORMAL",
+    # each commit is on the disk: that Uplynk was asked must outlive a power cut
+    "synchronous": "FULL",
     "foreign_keys": "ON",
     "busy_timeout": LOCK_SECONDS * 1000,
 }

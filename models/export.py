@@ -91,10 +91,11 @@ class Export(Base):
     job_error: Mapped[str | None] = mapped_column(Text)  # Uplynk's last_error
     job_created_at: Mapped[datetime | None]  # when we learned of the job; Uplynk doesn't tell
     job_finished_at: Mapped[datetime | None]  # by Uplynk's clock
-    # set before Uplynk is told to stop the job, which may stop though no answer is ever heard
+    # both set before Uplynk is told to stop the job, which may stop though no answer is ever heard
     stop_cause: Mapped[StopCause | None] = mapped_column(
         by_value(StopCause, "stop_cause", is_checked=False)
     )
+    stop_told_at: Mapped[datetime | None]
     polls: Mapped[int] = mapped_column(default=0)
 
     url: Mapped[str | None] = mapped_column(Text)

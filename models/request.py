@@ -36,6 +36,7 @@ class Request(Base):
     webhook_url: Mapped[str | None] = mapped_column(Text)
     created_at: Mapped[datetime]
     cancelled_at: Mapped[datetime | None]  # when it was detached from its export
+    retried_by: Mapped[str | None] = mapped_column(String(155))  # the message that last did
     error_code: Mapped[str | None] = mapped_column(String(64))  # only if it was refused
     error_message: Mapped[str | None] = mapped_column(Text)
 

@@ -18,7 +18,7 @@ from kombu.exceptions import OperationalError
 
 from worker import logs, parent, rendezvous, transport
 from worker.alarm import Alarm
-from worker.errors import SettingsError
+from worker.errors import SettingsError, Transient
 from worker.settings import Settings, load
 from worker.slots import Slots
 from worker.steps import Step
@@ -138,11 +138,18 @@ class Rouser(bootsteps.StartStopStep):
 
 
 def wake(app: Celery, step: Step, **arguments: str) -> None:
-    """Send the message that wakes `step`; where the broker is away, the sweep will do it later."""
+    """Send the message that wakes `step`; where the broker is away, the sweep will do it later.
+
+    Raises:
+        Transient: the broker is away, and the sweep knows nothing of it: the message says more than
+            which step it is.
+    """
     expires = app.conf.sweep_seconds if step is Step.SWEEP else None
     try:
         app.send_task(str(step), kwargs=arguments, expires=expires)
     except broker_errors():
+        if step is Step.RETRY:
+            raise Transient("broker_unavailable", "the rest of it can't be sent") from None
         _log.warning("wake-up not sent", task=str(step))
 
 

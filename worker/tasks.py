@@ -122,14 +122,14 @@ def cancel(*args: Any, **kwargs: Any) -> Report:  # noqa: ANN401  (whatever was 
     return steps.cancel(kit().sessions, wanted.request_id, now=kit().now())
 
 
-@app.task(name=str(Step.RETRY), base=RecordTask)
-def retry(*args: Any, **kwargs: Any) -> Report:  # noqa: ANN401  (whatever was sent)
+@app.task(name=str(Step.RETRY), base=RecordTask, bind=True)
+def retry(self: Task, *args: Any, **kwargs: Any) -> Report:  # noqa: ANN401  (whatever was sent)
     """Take up again what failed; the keyword arguments are those of `worker.steps.wish.Again`."""
     wanted = read_as(Again, str(Step.RETRY), kwargs, args)
-    now = kit().now()
+    sessions, now, by = kit().sessions, kit().now(), self.request.id
     if wanted.code is not None:
-        return steps.retry_failed(kit().sessions, wanted.code, now=now, before=wanted.before)
-    return steps.retry(kit().sessions, str(wanted.request_id), now=now)
+        return steps.retry_failed(sessions, wanted.code, now=now, before=wanted.before, by=by)
+    return steps.retry(sessions, str(wanted.request_id), now=now, by=by)
 
 
 @app.task(name=str(Step.SUBMIT), base=ExportTask)

@@ -42,7 +42,7 @@ def write(url: str) -> None:
         ("journal_mode", "wal"),
         ("foreign_keys", 1),
         ("busy_timeout", LOCK_SECONDS * 1000),
-        ("synchronous", 1),
+        ("synchronous", 2),
     ],
 )
 def test_sqlite_is_set_up_on_each_connection(tmp_path: Path, pragma: str, value: object) -> None:

@@ -7,7 +7,7 @@ from datetime import timedelta
 from sqlalchemy import select
 
 from models import Audio, Export, State
-from worker.cloudslicer import Job
+from worker.cloudslicer import Job, JobState
 from worker.errors import Permanent, Transient
 from worker.steps.heartbeat import Heartbeat
 from worker.steps.kit import Kit
@@ -22,13 +22,16 @@ MOST_STALE_PAGES = 3
 # Clocks differ: a job that ended this long before we asked was surely not made for us.
 CLOCK_MARGIN = timedelta(minutes=15)
 
+FRUITLESS = frozenset({JobState.ERROR, JobState.CANCELLED})
+
 
 def find(kit: Kit, export: Export, heartbeat: Heartbeat) -> Job | None:
     """Return the job in Uplynk's list that can only be this export's, or None if there is none.
 
     That is an export job of its asset, not of another audio codec, not ended before we ever asked,
     and no other export's. Where `args` shows the codec of no job at all, a job without it may be of
-    either codec: it is this export's unless the other codec is just being asked for.
+    either codec: it is this export's unless the other codec is just being asked for, or was when
+    Uplynk listed the job.
 
     Raises:
         Transient: the list can't be read to its end, or a job can't be told from another export's,
@@ -47,12 +50,30 @@ def find(kit: Kit, export: Export, heartbeat: Heartbeat) -> Job | None:
             if job.aaclc is None and not telling and (has_rival or is_aaclc):
                 doubtful.append(job)
             elif _is_wanted(job, export, telling=telling):
-                return job
+                return _told_apart(kit, export, job, telling=telling)
     if has_rival and not telling and doubtful:
-        raise Transient(
-            "outcome_unknown", "a job of this asset may be this export's, or one of another codec"
-        )
-    return next((job for job in doubtful if _is_wanted(job, export, telling=telling)), None)
+        raise _doubt()
+    for job in doubtful:
+        if _is_wanted(job, export, telling=telling):
+            return _told_apart(kit, export, job, telling=telling)
+    return None
+
+
+def _told_apart(kit: Kit, export: Export, job: Job, *, telling: bool) -> Job:
+    """Return the job, unless somebody began to ask for the other codec before it was listed.
+
+    Raises:
+        Transient: it may be that one's.
+    """
+    if job.aaclc is None and not telling and _has_rival(kit, export):
+        raise _doubt()
+    return job
+
+
+def _doubt() -> Transient:
+    return Transient(
+        "outcome_unknown", "a job of this asset may be this export's, or one of another codec"
+    )
 
 
 def _has_rival(kit: Kit, export: Export) -> bool:
@@ -74,7 +95,10 @@ def _has_rival(kit: Kit, export: Export) -> bool:
 
 def _is_of(job: Job, export: Export) -> bool:
     asked = export.asked_at or export.created_at
-    is_late_enough = job.finished_at is None or job.finished_at > asked - CLOCK_MARGIN
+    # one that came to nothing is no loss if it is taken for an earlier one; but nothing would ever
+    # be asked again if an earlier one were taken for ours
+    margin = timedelta() if job.state in FRUITLESS else CLOCK_MARGIN
+    is_late_enough = job.finished_at is None or job.finished_at > asked - margin
     return job.is_export and job.asset == export.asset and is_late_enough
 
 

@@ -101,7 +101,9 @@ def _has_failed_for(kit: Kit, export: Export, limit: timedelta, *, now: datetime
     return export.attempts >= LEAST_TRIES and pace.is_over(since, limit=limit, now=now)
 
 
-def record_unforeseen(kit: Kit, export: Export, error: Exception) -> None:
+def record_unforeseen(
+    kit: Kit, export: Export, error: Exception, *, least: timedelta | None = None
+) -> None:
     """Set down that a step met what nobody foresaw, a bug of ours.
 
     It is retried as any other trouble, so that the export ends in words and not never.
@@ -110,4 +112,4 @@ def record_unforeseen(kit: Kit, export: Export, error: Exception) -> None:
     trouble = Transient("unforeseen", f"the worker met what it did not foresee ({error!r:.200})")
     with kit.sessions.begin() as session:
         if held := claims.held(session, export.id, export.claim):
-            record(kit, held, trouble, now=kit.now())
+            record(kit, held, trouble, now=kit.now(), least=least)

@@ -2,11 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from random import Random
 
 from sqlalchemy.orm import Session, sessionmaker
 
+from worker import pace
 from worker.cloudslicer import CloudSlicer
 from worker.settings import Settings
 from worker.steps.circuit import Circuit
@@ -39,3 +40,13 @@ class Kit:
     random: Random
     circuit: Circuit
     stopping: Callable[[], bool]
+
+    def until_next_look(self, age: timedelta) -> timedelta:
+        """Return how long to wait before a job of this age is looked at again."""
+        return pace.next_look(
+            age,
+            ratio=self.settings.poll_ratio,
+            least=self.settings.poll_min,
+            most=self.settings.poll_max,
+            random=self.random,
+        )

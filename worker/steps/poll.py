@@ -1,6 +1,6 @@
 """Poll: Uplynk is asked how the jobs are that are due for a look."""
 
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -161,8 +161,9 @@ def _learn(kit: Kit, export: Export, job: Job, *, late: bool, now: datetime) -> 
             _stopped(kit, export, job, now=now)
         case _:  # waiting (again), assigned, or a word that nobody has heard of
             export.recovered()
+            withdraw.forget_unheard(export, now=now)
             age = now - (export.job_created_at or export.state_since)
-            export.release(due_at=now + until_next_look(kit, age))
+            export.release(due_at=now + kit.until_next_look(age))
 
 
 def _stopped(kit: Kit, export: Export, job: Job, *, now: datetime) -> None:
@@ -192,17 +193,6 @@ def _have_url(export: Export, job: Job, *, now: datetime) -> None:
         export.recovered()
     export.url = job.url
     export.advance(State.DOWNLOADING, now=now, reason="Uplynk is done")
-
-
-def until_next_look(kit: Kit, age: timedelta) -> timedelta:
-    """Return how long to wait before a job of this age is looked at again, as the settings say."""
-    return pace.next_look(
-        age,
-        ratio=kit.settings.poll_ratio,
-        least=kit.settings.poll_min,
-        most=kit.settings.poll_max,
-        random=kit.random,
-    )
 
 
 def _is_late(kit: Kit, export: Export, *, now: datetime) -> bool:

@@ -1,5 +1,6 @@
 """Retry: an export that ended without its file is taken up again, where that makes sense."""
 
+from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import select
@@ -36,31 +37,60 @@ _STEPS = {
 _log = get_logger(__name__)
 
 
-def retry(sessions: sessionmaker[Session], request_id: str, *, now: datetime) -> Report:
+@dataclass(frozen=True, slots=True)
+class _Only:
+    """What is retried by a code: an export that failed with it before a time."""
+
+    code: str
+    before: datetime
+
+    def __contains__(self, export: Export | None) -> bool:
+        return (
+            export is not None
+            and export.state is State.FAILED
+            and export.error_code == self.code
+            and export.state_since < self.before
+        )
+
+
+def retry(
+    sessions: sessionmaker[Session], request_id: str, *, now: datetime, by: str | None = None
+) -> Report:
     """Take up the export of a request that failed or was cancelled; else nothing changes.
 
     A file whose URL is on record is fetched again, a job that may still be done is looked at, an
     export that Uplynk may have is looked for. Only what can't be had in these ways is exported, and
     paid for, anew; as a new export that takes the place of the old one.
 
+    Args:
+        sessions: opens a session on the database.
+        request_id: whose export it is.
+        now: the time.
+        by: the id of the message that asks for it, if one does: the same one again changes nothing.
+
     Raises:
         InvalidRequest: there is no such request, or it made no sense when it came.
     """
     check_id(request_id)
     with sessions.begin() as session:
-        return _retried(session, request_id, now=now)
+        return _retried(session, request_id, now=now, by=by)
 
 
 def retry_failed(
-    sessions: sessionmaker[Session], code: str, *, now: datetime, before: datetime | None = None
+    sessions: sessionmaker[Session],
+    code: str,
+    *,
+    now: datetime,
+    before: datetime | None = None,
+    by: str | None = None,
 ) -> Report:
     """Retry all requests that failed with `code`, some at a time.
 
     Those that failed at `before` or later (None: now) are left alone: what fails again in the
-    meantime is not retried again and again.
+    meantime is not retried again and again. `by` is as `retry` takes it.
     """
     before = before or now
-    wakes: list[Wake] = []
+    only, wakes = _Only(code, before), list[Wake]()
     with sessions.begin() as session:
         chosen = session.scalars(
             select(Request.id)
@@ -75,14 +105,21 @@ def retry_failed(
         ).all()
     for request_id in chosen:
         with sessions.begin() as session:
-            wakes += _retried(session, request_id, now=now).wakes
+            wakes += _retried(session, request_id, now=now, by=by, only=only).wakes
     if len(chosen) == MOST_AT_ONCE:
         rest = (("code", code), ("before", before.isoformat()))
         wakes.append(Wake(Step.RETRY, arguments=rest))
     return Report({"code": code, "retried": len(chosen)}, tuple(dict.fromkeys(wakes)))
 
 
-def _retried(session: Session, request_id: str, *, now: datetime) -> Report:
+def _retried(
+    session: Session,
+    request_id: str,
+    *,
+    now: datetime,
+    by: str | None,
+    only: _Only | None = None,
+) -> Report:
     request, export = locked(session, request_id)
     if request is None:
         raise InvalidRequest(f"there is no request {request_id}")
@@ -91,16 +128,18 @@ def _retried(session: Session, request_id: str, *, now: datetime) -> Report:
             f"request {request_id} was {request.state} before anything was exported for it;"
             " send another, with an id of its own"
         )
-    request.cancelled_at = None
-    if export.state in UNDER_WAY:
-        join(export, request.priority)
-    elif export.state is not State.STORED:
-        export = _taken_up(session, request, export, now=now)
+    is_repeated = by is not None and request.retried_by == by
+    if not is_repeated and (only is None or export in only):
+        request.cancelled_at, request.retried_by = None, by
+        if export.state in UNDER_WAY:
+            join(export, request.priority)
+        elif export.state is not State.STORED:
+            export = _taken_up(session, request, export, now=now)
     facts = {"request_id": request_id, "export_id": str(export.id), "state": str(export.state)}
     _log.info("export retried", **facts)
     step = _STEPS.get(export.state)
-    only = export.id if step is Step.DOWNLOAD else None
-    return Report(facts, (Wake(step, only),) if step else ())
+    export_id = export.id if step is Step.DOWNLOAD else None
+    return Report(facts, (Wake(step, export_id),) if step else ())
 
 
 def _taken_up(session: Session, request: Request, export: Export, *, now: datetime) -> Export:

@@ -4,6 +4,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from models import Audio, Export, State, claims
@@ -21,7 +22,6 @@ from worker.steps import adoption, failure, probe, renewal
 from worker.steps.heartbeat import Heartbeat
 from worker.steps.kit import Kit
 from worker.steps.persistence import persist
-from worker.steps.poll import until_next_look
 from worker.steps.report import Report, Step, Wake
 from worker.steps.withdraw import stop
 
@@ -58,8 +58,22 @@ def submit(kit: Kit) -> Report:
         if export is None:
             return Report({"exports": asked}, (*wakes, *_later(kit)))
         asked.append(str(export.id))
-        wakes += _ask(kit, export) if is_new else _find(kit, export)
+        wakes += _step(kit, export, is_new=is_new)
     return Report({"exports": asked}, (*wakes, Wake(Step.SUBMIT)))
+
+
+def _step(kit: Kit, export: Export, *, is_new: bool) -> list[Wake]:
+    """Take the step of one export; what nobody foresaw of it holds up none of the others.
+
+    Whether Uplynk was asked by then is not known: it stays `submitting`, and its job is looked for.
+    """
+    try:
+        return _ask(kit, export) if is_new else _find(kit, export)
+    except SQLAlchemyError:
+        raise
+    except Exception as error:  # noqa: BLE001  (the boundary of a row in a batch)
+        failure.record_unforeseen(kit, export, error, least=kit.settings.submit_settle)
+        return []
 
 
 def _may_go_on(kit: Kit) -> bool:
@@ -162,7 +176,7 @@ def _find(kit: Kit, export: Export) -> list[Wake]:
             return _again(held)
     if job is not None:
         reason = "its job was found in Uplynk's list"
-        return persist(kit, lambda: _have(kit, export, job, reason)) or []
+        return persist(kit, lambda: _have(kit, export, job, reason, is_found=True)) or []
     return _not_there(kit, export)
 
 
@@ -205,12 +219,22 @@ def _orphaned(kit: Kit, export: Export, job: Job) -> list[Wake]:
     return []
 
 
-def _have(kit: Kit, export: Export, job: Job, reason: str) -> list[Wake] | None:
+def _have(
+    kit: Kit, export: Export, job: Job, reason: str, *, is_found: bool = False
+) -> list[Wake] | None:
     """Set down that Uplynk has the job; returns None if that is no export's.
 
     Also where the claim was lost meanwhile: the job is a fact, and paid for, and whoever took over
-    is still looking for it. Only where a job is on record already is this one dropped.
+    is still looking for it. Only where a job is on record already is this one dropped. One that was
+    found, and is another's by now, was not the export's: it is looked for again.
     """
+    try:
+        return _had(kit, export, job, reason, is_found=is_found)
+    except IntegrityError:  # another export got the job in this very moment
+        return _had(kit, export, job, reason, is_found=is_found)
+
+
+def _had(kit: Kit, export: Export, job: Job, reason: str, *, is_found: bool) -> list[Wake] | None:
     with kit.sessions.begin() as session:
         held = claims.held(session, export.id, export.claim)
         held = held or claims.unanswered(session, export.id)
@@ -219,6 +243,9 @@ def _have(kit: Kit, export: Export, job: Job, reason: str) -> list[Wake] | None:
             _log.warning("outcome dropped", export_id=str(export.id), state=str(export.state))
             return [] if other else None
         now = kit.now()
+        if other and is_found:
+            held.release(due_at=now + kit.settings.submit_settle)
+            return _again(held)
         if other:
             held.fail(
                 "job_taken",
@@ -232,7 +259,7 @@ def _have(kit: Kit, export: Export, job: Job, reason: str) -> list[Wake] | None:
         held.recovered()
         held.job_id, held.job_state, held.job_created_at = job.id, job.word, now
         if held.unwanted_since is None:  # else the poll is to have it cancelled, at once
-            held.due_at = now + until_next_look(kit, timedelta())
+            held.due_at = now + kit.until_next_look(timedelta())
         _log.info("export under way", export_id=str(held.id), asset=held.asset)
         return [Wake(Step.POLL, at=held.due_at)]
 

@@ -16,6 +16,8 @@ def locked(session: Session, request_id: str) -> tuple[Request | None, Export | 
     renewed at this very moment, its requests have another one afterwards: that is followed.
     """
     for _ in range(MOST_MOVES):
+        # a savepoint, so that what is locked in vain is let go of before the next is
+        tried = session.begin_nested()
         request = session.get(Request, request_id, populate_existing=True)
         if request is None:
             return None, None
@@ -28,6 +30,7 @@ def locked(session: Session, request_id: str) -> tuple[Request | None, Export | 
         ).one()
         if request.export_id == (export.id if export else None):
             return request, export
+        tried.rollback()
     raise Transient("races_lost", f"request {request_id} moves faster than can be told")
 
 
