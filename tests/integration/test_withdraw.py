@@ -3,6 +3,7 @@
 And what is wanted again in the meantime is exported, and paid for once more only if it must be.
 """
 
+from collections import Counter
 from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
@@ -140,3 +141,102 @@ def test_who_lost_the_claim_stops_no_job(sessions: Sessions, tmp_path: Path) -> 
     steps.poll(kit)
     assert plans.calls == {"create_export": 1, "get": 1}
     assert uplynk.made["job-1"].job.state is JobState.ASSIGNED
+
+
+def test_a_stop_that_nobody_heard_is_not_taken_for_what_somebody_else_did(
+    sessions: Sessions, tmp_path: Path
+) -> None:
+    clock, plans, asset = Clock(), Plans(), an_asset()
+    uplynk = Uplynk(clock, course=plans)
+    kit = replace(make_kit(sessions, tmp_path, now=clock), slicer=uplynk)
+    steps.create(kit, "leaves", {"asset": asset})
+    steps.submit(kit)
+    steps.cancel(sessions, "leaves", now=clock())
+    plans.plan("cancel", Course(End.UNHEARD))
+    steps.poll(kit)
+    steps.create(kit, "comes", {"asset": asset})
+    for _ in range(3):
+        clock.move(minutes=10)
+        steps.poll(kit)
+    uplynk.finish("job-1", JobState.CANCELLED)
+    clock.move(minutes=10)
+    steps.poll(kit)
+    with sessions.begin() as session:
+        request = session.get_one(Request, "comes")
+        assert request.state is State.CANCELLED
+        assert request.error is not None
+        assert request.error[0] == "cancelled_at_uplynk"
+    assert len(uplynk.made) == 1
+
+
+def test_a_job_too_young_to_be_shown_is_stopped_once_it_is(
+    sessions: Sessions, tmp_path: Path
+) -> None:
+    clock, plans = Clock(), Plans()
+    uplynk = Uplynk(clock, course=plans)
+    kit = replace(make_kit(sessions, tmp_path, now=clock), slicer=uplynk)
+    steps.create(kit, "request", {"asset": an_asset()})
+    steps.submit(kit)
+    steps.cancel(sessions, "request", now=clock())
+    hidden = uplynk.made.pop("job-1")
+    steps.poll(kit)
+    with sessions.begin() as session:
+        export = session.get_one(Request, "request").export
+        assert export is not None
+        assert (export.state, export.attempts) == (State.EXPORTING, 1)
+    uplynk.made["job-1"] = hidden
+    clock.move(minutes=1)
+    steps.poll(kit)
+    assert uplynk.made["job-1"].job.state is JobState.CANCELLED
+    with sessions.begin() as session:
+        export = session.get_one(Request, "request").export
+        assert export is not None
+        assert (export.state, export.error_code) == (State.CANCELLED, "cancelled")
+
+
+def test_a_job_that_is_not_there_long_after_it_was_made_needs_no_stop(
+    sessions: Sessions, tmp_path: Path
+) -> None:
+    clock = Clock()
+    uplynk = Uplynk(clock, course=Plans())
+    kit = replace(make_kit(sessions, tmp_path, now=clock), slicer=uplynk)
+    steps.create(kit, "request", {"asset": an_asset()})
+    steps.submit(kit)
+    clock.move(minutes=11)
+    steps.cancel(sessions, "request", now=clock())
+    del uplynk.made["job-1"]
+    steps.poll(kit)
+    with sessions.begin() as session:
+        export = session.get_one(Request, "request").export
+        assert export is not None
+        assert export.state is State.CANCELLED
+        assert "knows its job no more" in (export.error_message or "")
+
+
+def test_a_job_that_cannot_be_stopped_is_not_asked_for_without_end(
+    sessions: Sessions, tmp_path: Path
+) -> None:
+    clock = Clock()
+    refused = Counter[str]()
+
+    def course(call: str) -> Course:
+        refused[call] += 1
+        return Course(End.REFUSED if call == "cancel" else End.ANSWERED)
+
+    uplynk = Uplynk(clock, course=course)
+    kit = replace(make_kit(sessions, tmp_path, now=clock), slicer=uplynk)
+    steps.create(kit, "request", {"asset": an_asset()})
+    steps.submit(kit)
+    steps.cancel(sessions, "request", now=clock())
+    for _ in range(60):  # five minutes in which each look would find it due
+        steps.poll(kit)
+        clock.move(seconds=5)
+    assert refused["cancel"] < 30
+    for _ in range(24 * 12):
+        steps.poll(kit)
+        clock.move(minutes=5)
+    with sessions.begin() as session:
+        export = session.get_one(Request, "request").export
+        assert export is not None
+        assert (export.state, export.error_code) == (State.CANCELLED, "cancelled")
+        assert "did not stop job job-1, which is assigned" in (export.error_message or "")

@@ -73,7 +73,7 @@ def retry(
     """
     check_id(request_id)
     with sessions.begin() as session:
-        return _retried(session, request_id, now=now, by=by)
+        return _retried(session, request_id, now=now, by=by)[0]
 
 
 def retry_failed(
@@ -90,7 +90,7 @@ def retry_failed(
     meantime is not retried again and again. `by` is as `retry` takes it.
     """
     before = before or now
-    only, wakes = _Only(code, before), list[Wake]()
+    only, wakes, count = _Only(code, before), list[Wake](), 0
     with sessions.begin() as session:
         chosen = session.scalars(
             select(Request.id)
@@ -105,11 +105,13 @@ def retry_failed(
         ).all()
     for request_id in chosen:
         with sessions.begin() as session:
-            wakes += _retried(session, request_id, now=now, by=by, only=only).wakes
+            report, is_taken_up = _retried(session, request_id, now=now, by=by, only=only)
+            wakes += report.wakes
+            count += is_taken_up
     if len(chosen) == MOST_AT_ONCE:
         rest = (("code", code), ("before", before.isoformat()))
         wakes.append(Wake(Step.RETRY, arguments=rest))
-    return Report({"code": code, "retried": len(chosen)}, tuple(dict.fromkeys(wakes)))
+    return Report({"code": code, "retried": count}, tuple(dict.fromkeys(wakes)))
 
 
 def _retried(
@@ -119,7 +121,8 @@ def _retried(
     now: datetime,
     by: str | None,
     only: _Only | None = None,
-) -> Report:
+) -> tuple[Report, bool]:
+    """Take up the request's export; returns the report, and whether it was not left as it is."""
     request, export = locked(session, request_id)
     if request is None:
         raise InvalidRequest(f"there is no request {request_id}")
@@ -129,17 +132,18 @@ def _retried(
             " send another, with an id of its own"
         )
     is_repeated = by is not None and request.retried_by == by
-    if not is_repeated and (only is None or export in only):
+    is_meant = only is None or export in only or export.state in UNDER_WAY
+    if is_taken_up := is_meant and not is_repeated:
         request.cancelled_at, request.retried_by = None, by
         if export.state in UNDER_WAY:
             join(export, request.priority)
         elif export.state is not State.STORED:
             export = _taken_up(session, request, export, now=now)
     facts = {"request_id": request_id, "export_id": str(export.id), "state": str(export.state)}
-    _log.info("export retried", **facts)
+    _log.info("export retried" if is_taken_up else "export left as it is", **facts)
     step = _STEPS.get(export.state)
     export_id = export.id if step is Step.DOWNLOAD else None
-    return Report(facts, (Wake(step, export_id),) if step else ())
+    return Report(facts, (Wake(step, export_id),) if step else ()), is_taken_up
 
 
 def _taken_up(session: Session, request: Request, export: Export, *, now: datetime) -> Export:
