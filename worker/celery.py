@@ -89,6 +89,7 @@ def make_app(settings: Settings) -> Celery:
         sweep_seconds=settings.sweep_seconds,
     )
     app.steps["worker"].add(Rouser)
+    app.steps["consumer"].add(Census)
     return app
 
 
@@ -135,6 +136,21 @@ class Rouser(bootsteps.StartStopStep):
 
     def _sweep(self, app: Celery) -> None:
         wake(app, Step.SWEEP)
+
+
+class Census(bootsteps.StartStopStep):
+    """Has the pool replace children that died, each time the worker connects to the broker.
+
+    Celery 5.7 registers all children with its event loop then, and ends the worker over one that
+    died shortly before the broker went away: it has forgotten that one's descriptor, and not yet
+    the child.
+    """
+
+    requires = ("celery.worker.consumer:Connection",)
+
+    def start(self, consumer: Any) -> None:  # noqa: ANN401  (Celery's)
+        """Count the children."""
+        consumer.pool.maintain_pool()
 
 
 def wake(app: Celery, step: Step, **arguments: str) -> None:

@@ -1,11 +1,12 @@
 """Celery's policy, read back from the application as the workers have it."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from celery import Celery
 
-from worker.celery import DOWNLOADS, EXPORTS, Rouser, make_app
+from worker.celery import DOWNLOADS, EXPORTS, Census, Rouser, make_app
 from worker.errors import InvalidRequest, SettingsError, Transient
 from worker.settings import Settings
 from worker.steps import Step
@@ -82,6 +83,14 @@ def test_what_is_expected_is_said_without_a_traceback(app: Celery) -> None:
 
 def test_each_worker_has_a_timer_of_its_own(app: Celery) -> None:
     assert Rouser in app.steps["worker"]
+
+
+def test_children_that_died_are_replaced_before_the_pool_is_registered_again(app: Celery) -> None:
+    assert Census in app.steps["consumer"]
+    counted = []
+    consumer = SimpleNamespace(pool=SimpleNamespace(maintain_pool=lambda: counted.append(1)))
+    Census(consumer).start(consumer)
+    assert counted == [1]
 
 
 def test_no_beat_is_needed(app: Celery) -> None:
