@@ -1,9 +1,12 @@
-"""Fetcher: `python -m tests.fetcher URL PART` fetches as a worker's process does."""
+"""Fetcher: `python -m tests.fetcher URL PART [STREAMS]` fetches as a worker's process does."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
-from tests.fetching import get
+from tests.fetching import SINGLE, get
 
 if __name__ == "__main__":
-    sys.stdout.write(get(sys.argv[1], Path(sys.argv[2])).sha256)
+    url, path, *streams = sys.argv[1:]
+    manner = replace(SINGLE, most_streams=int(streams[0]) if streams else 1)
+    sys.stdout.write(get(url, Path(path), manner=manner).sha256)

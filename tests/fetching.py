@@ -16,13 +16,16 @@ from tests.factories import an_asset
 from tests.slicers import make_slicer
 from worker.errors import ExportError
 from worker.transfer.bounds import Bounds
-from worker.transfer.fetch import Fetched, fetch, fetch_text
+from worker.transfer.fetch import Fetched, Manner, fetch, fetch_text
 from worker.transfer.guard import Guard
 from worker.transfer.part import open_part
 from worker.transfer.session import FileSession
+from worker.transfer.stall import Floor
 
 LOCAL = ("127.0.0.1",)
 EXPORT = UUID(int=1)
+# one stream, and its first break ends it
+SINGLE = Manner(most_streams=1, most_breaks=0, floor=Floor(0, 60))
 AMPLE = Bounds(most_bytes=10**12, reserve_bytes=0)
 
 
@@ -81,13 +84,14 @@ def get(
     allowed: Collection[str] = LOCAL,
     session: FileSession | None = None,
     bounds: Bounds = AMPLE,
+    manner: Manner = SINGLE,
 ) -> Fetched:
     """Fetch to the part at `path`; what is told of it must be true of what is there."""
     with (
         session or FileSession(allowed) as opened,
         open_part(path.parent, EXPORT, UUID(path.stem[37:])) as part,
     ):
-        fetched = fetch(opened, url, part, guard=guard or Watch(), bounds=bounds)
+        fetched = fetch(opened, url, part, guard=guard or Watch(), bounds=bounds, manner=manner)
         content = part.path.read_bytes()
         assert fetched == Fetched(len(content), hashlib.sha256(content).hexdigest())
         return fetched

@@ -28,6 +28,34 @@ class Folder:
 
     root: Path
 
+    def move_in(self, path: Path, key: str, check: Callable[[], None]) -> bool:
+        """Have the file at `path` appear under `key` instead, proof against a power cut.
+
+        Nothing is copied, and nobody may write to the file any more. False if it is on another file
+        system, and still where it was.
+
+        Args:
+            path: where it is.
+            key: a plain relative path.
+            check: is called just before it appears, and may raise.
+
+        Raises:
+            OSError: it can't be moved.
+        """
+        final = self.root / key
+        final.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+        check()
+        try:
+            path.replace(final)
+        except OSError as error:
+            if error.errno == errno.EXDEV:
+                return False
+            raise
+        self._sync_names(final)
+        return True
+
     def publish(self, source: BinaryIO, key: str, check: Callable[[], None]) -> None:
         """Have what `source` gives appear under `key`, whole, and proof against a power cut.
 
@@ -51,6 +79,9 @@ class Folder:
                 with suppress(OSError):
                     path.unlink()
                 raise
+        self._sync_names(final)
+
+    def _sync_names(self, final: Path) -> None:
         for each in final.relative_to(self.root).parents:
             _sync(self.root / each)
 

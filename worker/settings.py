@@ -81,6 +81,25 @@ class Settings(ClientSettings):
         description="Hosts that files may come from, with their subdomains; separated by commas."
         " A private address is taken only if its network is listed as well: `10.1.0.0/16`.",
     )
+    download_streams: int = Field(
+        8,
+        ge=1,
+        le=64,
+        description="The most connections that bring one file; how many do is found out by what"
+        " they are good for. 1: never more than one.",
+    )
+    download_streams_per_host: int = Field(
+        16,
+        ge=0,
+        le=1024,
+        description="The most connections to one host, for all downloads that share `SCRATCH_DIR`,"
+        " beyond the first of each.",
+    )
+    download_min_bytes_per_second: float = Field(
+        1000.0,
+        ge=0,
+        description="A connection that brings less, on a minute's average, is given up.",
+    )
     max_file_bytes: Bytes = Field(
         200_000_000_000, ge=1, description="A file that is larger fails its export."
     )

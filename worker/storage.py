@@ -45,7 +45,13 @@ class Storage:
         self._folder = Folder(Path(unquote(parts.path))) if is_folder else None
 
     def publish(
-        self, content: Path | bytes, key: str, *, content_type: str, check: Callable[[], None]
+        self,
+        content: Path | bytes,
+        key: str,
+        *,
+        content_type: str,
+        check: Callable[[], None],
+        is_ours: bool = False,
     ) -> str:
         """Make `content` (a file's path, or bytes) appear under `key`, whole or not at all.
 
@@ -58,12 +64,16 @@ class Storage:
             content_type: what it is, for stores that keep that; files have their names.
             check: is called every now and then, the last time just before it appears, and may
                 raise to stop that.
+            is_ours: whether the file may be moved away, as nobody needs it any more where it is.
 
         Raises:
             Transient: the storage did not take it.
         """
         try:
             _check_key(key)
+            folder = self._folder if is_ours else None
+            if folder and isinstance(content, Path) and folder.move_in(content, key, check):
+                return f"{self._url}/{key}"
             with content.open("rb") if isinstance(content, Path) else BytesIO(content) as source:
                 size = content.stat().st_size if isinstance(content, Path) else len(content)
                 if self._folder:

@@ -99,8 +99,8 @@ def test_captions_that_cannot_be_told_never_hold_up_the_film(
 
 
 BROKEN: list[tuple[str, dict[str, object], str]] = [
-    ("truncate", {"bytes": 5000}, "file_broken_off"),
-    ("cut", {"bytes": 5000}, "file_broken_off"),
+    ("truncate", {"bytes": 1000}, "file_broken_off"),
+    ("cut", {"bytes": 1000}, "file_broken_off"),
     ("short", {"bytes": 5000}, "file_not_whole"),
     ("login_page", {}, "file_not_whole"),
     ("empty", {}, "file_not_whole"),
@@ -120,10 +120,11 @@ def test_a_broken_file_is_never_stored_and_is_brought_again(
     code: str,
 ) -> None:
     export = finished(sessions, tmp_path, emulator)
-    emulator.control.fault("media", kind, times=1, **parameters)
+    emulator.control.fault("media", kind, **parameters)
     clock = Clock()
     kit = make_kit(sessions, tmp_path, emulator=emulator, now=clock)
     report = download(kit, export.id)
+    emulator.control.clear_faults()
     after = reload(sessions, export)
     assert report.facts["error"] == code
     assert (after.state, after.attempts, after.claim) == (State.DOWNLOADING, 1, None)

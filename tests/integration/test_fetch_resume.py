@@ -208,8 +208,18 @@ def test_an_error_costs_nothing_of_what_is_there(status: str, path: Path) -> Non
         assert get(heard.url, path) == WHOLE
 
 
-def test_another_file_at_another_url_is_begun_anew(path: Path) -> None:
-    with raw_server(broken(), whole()) as heard:
+@pytest.mark.parametrize("answer", [rest(), whole(ETag='"2"')])
+def test_the_same_file_at_another_url_is_gone_on_with_if_that_is_proven(
+    answer: Say, path: Path
+) -> None:
+    with raw_server(broken(), answer) as heard:
+        failure(f"{heard.url}/a", path)
+        assert get(f"{heard.url}/b", path) == WHOLE
+    assert asked(heard.requests[1]) == {"Range": f"bytes={HALF}-", "If-Range": '"1"'}
+
+
+def test_a_file_of_unknown_length_is_not_gone_on_with_at_another_url(path: Path) -> None:
+    with raw_server(chunked(FILM), whole()) as heard:
         failure(f"{heard.url}/a", path)
         assert get(f"{heard.url}/b", path) == WHOLE
     assert asked(heard.requests[1]) == {}

@@ -11,6 +11,7 @@ from threading import Event
 
 import pytest
 
+from tests.disks import small_disk
 from tests.raw_server import Heard, Say, http, raw_server
 from tests.waiting import wait_until
 from worker.errors import Transient
@@ -51,6 +52,42 @@ def test_a_file_is_published_under_its_key(tmp_path: Path) -> None:
     assert (store / "a/b.mp4").read_bytes() == b"film"
     assert files_in(store) == ["a/b.mp4"]
     assert part.exists()
+
+
+def move_in(storage: Storage, part: Path, check: Callable[[], None] = lambda: None) -> str:
+    return storage.publish(part, "a/b.mp4", content_type="video/mp4", check=check, is_ours=True)
+
+
+def test_a_file_of_ours_is_moved_and_not_copied(tmp_path: Path) -> None:
+    part, store = tmp_path / "x.part", tmp_path / "exports"
+    part.write_bytes(b"film")
+    publish(folder_of(store), b"old")
+    inode = part.stat().st_ino
+    assert move_in(folder_of(store), part) == f"{store.as_uri()}/a/b.mp4"
+    assert (store / "a/b.mp4").stat().st_ino == inode
+    assert (store / "a/b.mp4").read_bytes() == b"film"
+    assert not part.exists()
+    assert files_in(store) == ["a/b.mp4"]
+
+
+def test_a_file_of_ours_stays_where_it_is_if_it_is_not_to_be_published(tmp_path: Path) -> None:
+    part, store = tmp_path / "x.part", tmp_path / "exports"
+    part.write_bytes(b"film")
+    with pytest.raises(Told):
+        move_in(folder_of(store), part, after(0))
+    assert part.read_bytes() == b"film"
+    assert files_in(store) == []
+
+
+def test_a_file_of_ours_on_another_disk_is_copied(tmp_path: Path) -> None:
+    store = tmp_path / "exports"
+    with small_disk(tmp_path / "disk", size_bytes=1 << 20) as disk:
+        part = disk / "x.part"
+        part.write_bytes(b"film")
+        move_in(folder_of(store), part)
+        assert part.exists()
+    assert (store / "a/b.mp4").read_bytes() == b"film"
+    assert files_in(store) == ["a/b.mp4"]
 
 
 def test_bytes_are_published_too(tmp_path: Path) -> None:

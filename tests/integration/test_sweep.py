@@ -82,4 +82,4 @@ def left_behind(kit: Kit, export_id: UUID) -> None:
     """Leave a part of some bytes in the scratch folder, as a killed worker does."""
     with open_part(kit.settings.scratch_dir, export_id, uuid4()) as part:
         part.begin(Origin("http://h/f.mp4", '"tag"', 100))
-        part.write(b"half of it")
+        part.write(0, b"half of it")

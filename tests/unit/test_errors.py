@@ -13,7 +13,7 @@ ERRORS = [
     Transient("code", "a sentence", retry_after=timedelta(seconds=7)),
     OutcomeUnknown("code", "a sentence", retry_after=timedelta(seconds=7)),
     Permanent("code", "a sentence"),
-    UrlGone(404),
+    UrlGone("file_unavailable", "HTTP 404", is_not_found=True),
 ]
 
 

@@ -9,6 +9,7 @@ from uuid import UUID
 from models import Captions, Export, State, claims
 from worker.errors import ClaimLost, ExportError, Permanent, Stopping, Transient
 from worker.logs import get_logger
+from worker.settings import Settings
 from worker.steps import failure
 from worker.steps.heartbeat import Heartbeat
 from worker.steps.kit import Kit
@@ -16,11 +17,16 @@ from worker.steps.persistence import persist
 from worker.steps.report import Report, Step, Wake
 from worker.transfer.bounds import Bounds
 from worker.transfer.captions import is_ttml
-from worker.transfer.fetch import Fetched, UrlGone, fetch, fetch_text
+from worker.transfer.fetch import Fetched, Manner, UrlGone, fetch, fetch_text
+from worker.transfer.lanes import Lanes
 from worker.transfer.part import Part, open_part, remove_abandoned
+from worker.transfer.stall import Floor
 from worker.transfer.verify import Film, verify
 
 MOST_CAPTION_BYTES = 64 << 20
+# A stream that breaks, or is not answered, is taken up again on the spot so often in a row.
+MOST_BREAKS = 3
+FLOOR_SECONDS = 60.0
 
 _log = get_logger(__name__)
 
@@ -87,13 +93,24 @@ def _bring(kit: Kit, export: Export, heartbeat: Heartbeat) -> Brought:
     )
     bounds = Bounds(kit.settings.max_file_bytes, kit.settings.scratch_reserve_bytes)
     with _scratch(kit, export) as part:
-        fetched = fetch(kit.http(), url, part, guard=heartbeat, bounds=bounds)
+        fetched = fetch(
+            kit.http(), url, part, guard=heartbeat, bounds=bounds, manner=_manner(kit.settings)
+        )
         film = _verified(part, heartbeat)
         captions, captions_url = _captions(kit, f"{url}.ttml", _beside(key, ".ttml"), heartbeat)
         storage_url = kit.storage.publish(
-            part.path, key, content_type="video/mp4", check=heartbeat.check
+            part.path, key, content_type="video/mp4", check=heartbeat.check, is_ours=True
         )
     return Brought(fetched, film, storage_url, captions, captions_url)
+
+
+def _manner(settings: Settings) -> Manner:
+    return Manner(
+        most_streams=settings.download_streams,
+        most_breaks=MOST_BREAKS,
+        floor=Floor(settings.download_min_bytes_per_second, FLOOR_SECONDS),
+        lanes=Lanes(settings.scratch_dir, settings.download_streams_per_host),
+    )
 
 
 def _beside(key: str, suffix: str) -> str:

@@ -1,12 +1,12 @@
 """Part: a file that is on its way, and what its bytes are bytes of.
 
 Beside `{export_id}-{claim}.part` lies a journal, `{export_id}-{claim}.journal`: lines of JSON, only
-ever added to. They say what the bytes belong to, and how many of them are on the disk for sure. A
-part without a readable journal is worth nothing, so whatever gets lost, nothing wrong is gone on
-with: the journal is emptied before the part is, and says more only after the part holds it.
+ever added to. They say what the bytes belong to, which of them are there, and which of them are on
+the disk for sure. A part without a readable journal is worth nothing, so whatever gets lost,
+nothing wrong is gone on with: the journal is emptied before the part is, and says more only after
+the part holds it.
 """
 
-import hashlib
 import json
 import os
 import re
@@ -15,12 +15,15 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from io import FileIO
 from pathlib import Path
+from threading import Lock
 from typing import Any
 from uuid import UUID
 
 from worker import held
+from worker.transfer.spans import Spans
 
-READ_BYTES = 1 << 20
+# How much the death of its writer may cost.
+NOTE_BYTES = 1 << 20
 # How much a power cut may cost. The disk takes it in well under a second, so that a worker that is
 # told to stop is not kept by it.
 SYNC_BYTES = 32 << 20
@@ -47,52 +50,90 @@ class Origin:
 class Part:
     """A part file that is ours: as long as it is open, nobody else writes to it or takes it over.
 
+    Several threads may write to it, each its own bytes, while others read what is there.
+
     Attributes:
         path: where it is.
-        size_bytes: how long it is.
         origin: what its bytes belong to; None if that is not known, and it can't be gone on with.
+        generation: how often it was begun anew; what was read before that is worth nothing.
+        heard: is told of each piece that came, from the thread that wrote it.
     """
 
     def __init__(self, path: Path, data: FileIO, journal: FileIO) -> None:
         self.path = path
-        self.size_bytes = os.fstat(data.fileno()).st_size
         self.origin: Origin | None = None
+        self.generation = 0
+        self.heard: Callable[[int, memoryview], None] = lambda _at, _piece: None
         self._data = data
         self._journal = journal
-        self._synced_bytes = 0
+        self._there = Spans()
+        self._noted_bytes = self._synced_bytes = 0
         self._is_wanted = True
+        self._lock = Lock()
         self._recall()
+
+    @property
+    def size_bytes(self) -> int:
+        """How many of the file's bytes are there."""
+        with self._lock:
+            return self._there.size_bytes
+
+    @property
+    def prefix_bytes(self) -> int:
+        """How many are there before the first that is lacking."""
+        with self._lock:
+            return self._there.prefix_bytes
+
+    def gaps(self, total_bytes: int | None) -> list[tuple[int, int | None]]:
+        """Return the spans that are lacking; where the length is None, the last has no end."""
+        with self._lock:
+            return list(self._there.gaps(total_bytes))
 
     def begin(self, origin: Origin | None) -> None:
         """Forget all bytes; those that follow belong to `origin`."""
-        self.origin = None
-        self._journal.truncate(0)
-        self._journal.seek(0)
-        os.fsync(self._journal.fileno())
-        self._data.truncate(0)
-        self._data.seek(0)
-        self.size_bytes = self._synced_bytes = 0
-        if origin is not None:
-            self._note({**asdict(origin), "boot": _boot()})
-            self.origin = origin
+        with self._lock:
+            self.origin = None
+            self.generation += 1
+            self._journal.truncate(0)
+            self._journal.seek(0)
+            os.fsync(self._journal.fileno())
+            self._data.truncate(0)
+            self._there = Spans()
+            self._noted_bytes = self._synced_bytes = 0
+            if origin is not None:
+                self._note({**asdict(origin), "boot": _boot()})
+                os.fsync(self._journal.fileno())
+                self.origin = origin
 
-    def write(self, piece: bytes) -> None:
-        """Add `piece`."""
-        view = memoryview(piece)
+    def write(self, at: int, piece: memoryview | bytes) -> None:
+        """Have `piece` at the byte `at`; it must not change any more."""
+        view, to = memoryview(piece), at
         while view:  # unbuffered, so it may take less; on a full disk it does
-            view = view[self._data.write(view) :]
-        self.size_bytes += len(piece)
-        if self.origin is not None and self.size_bytes - self._synced_bytes >= SYNC_BYTES:
-            self._sync()
+            written = os.pwrite(self._data.fileno(), view, to)
+            view, to = view[written:], to + written
+        with self._lock:
+            self._there.add(at, to)
+            if self.origin is not None and self._unnoted_bytes >= NOTE_BYTES:
+                self._note_there()
+        self.heard(at, memoryview(piece))
 
-    def digest(self, check: Callable[[], None]) -> "hashlib._Hash":
-        """Return the SHA-256 of all bytes so far, calling `check` between pieces."""
-        digest = hashlib.sha256()
-        self._data.seek(0)
-        while piece := self._data.read(READ_BYTES):
-            check()
-            digest.update(piece)
-        return digest
+    def read(self, at: int, into: memoryview) -> int:
+        """Read the bytes from `at` on; returns how many they are."""
+        return os.preadv(self._data.fileno(), [into], at)
+
+    def sync(self, *, least_bytes: int = SYNC_BYTES) -> None:
+        """Have on the disk what is there, and know it; nothing if less than `least_bytes` came."""
+        with self._lock:
+            generation, there = self.generation, list(self._there)
+            size = self._there.size_bytes
+            if self.origin is None or size - self._synced_bytes < least_bytes:
+                return
+        os.fdatasync(self._data.fileno())
+        with self._lock:
+            if generation == self.generation:
+                self._note({"synced": there})
+                os.fsync(self._journal.fileno())
+                self._synced_bytes = size
 
     def discard(self) -> None:
         """Have it removed when it is closed: nobody is to go on with it."""
@@ -103,39 +144,46 @@ class Part:
         if not self._is_wanted or self.origin is None:
             _unlink(self._data, self.path)
             _unlink(self._journal, _journal_of(self.path))
+        elif self._unnoted_bytes:
+            with suppress(OSError):  # then that much comes again
+                self._note_there()
         self._journal.close()
         self._data.close()
 
     def _recall(self) -> None:
-        """Learn from the journal what is there, and cut off what may never have reached the disk.
+        """Learn from the journal what is there, and forget what may never have reached the disk.
 
         Since the machine last started, the system's memory has all that was written, by whomever.
         """
         noted = _read(self._journal)
-        synced = noted.pop("synced_bytes", 0)
-        boot = noted.pop("boot", None)
+        boot, here = noted.pop("boot", None), _boot()
         try:
+            there, synced = Spans(noted.pop("there", ())), Spans(noted.pop("synced", ()))
             origin = Origin(**noted)
-        except TypeError:  # no journal, or one of another kind
+        except (TypeError, ValueError):  # no journal, or one of another kind
             self.begin(None)
             return
-        if boot is None or boot != _boot():
-            self.size_bytes = min(self.size_bytes, synced)
-            self._data.truncate(self.size_bytes)
-            self._note({"boot": _boot()})
-        self._synced_bytes = min(self.size_bytes, synced)
-        self._data.seek(self.size_bytes)
+        is_remembered = boot is not None and boot == here
+        known = there if is_remembered else synced
+        self._there = known.cut(os.fstat(self._data.fileno()).st_size)
+        self._data.truncate(max((end for _, end in self._there), default=0))
+        if not is_remembered:
+            self._note({"there": list(self._there), "boot": here})
+        self._noted_bytes = self._there.size_bytes
+        self._synced_bytes = min(synced.size_bytes, self._noted_bytes)
         self.origin = origin
 
-    def _sync(self) -> None:
-        os.fsync(self._data.fileno())
-        self._note({"synced_bytes": self.size_bytes})
-        self._synced_bytes = self.size_bytes
+    @property
+    def _unnoted_bytes(self) -> int:
+        return self._there.size_bytes - self._noted_bytes
+
+    def _note_there(self) -> None:
+        self._note({"there": list(self._there)})
+        self._noted_bytes = self._there.size_bytes
 
     def _note(self, members: dict[str, Any]) -> None:
         self._journal.seek(0, os.SEEK_END)
         self._journal.write(f"{json.dumps(members)}\n".encode())
-        os.fsync(self._journal.fileno())
 
 
 @contextmanager

@@ -32,13 +32,25 @@ class FileSession(requests.Session):
         allowed: names of hosts, addresses and networks.
     """
 
-    def __init__(self, allowed: Collection[str]) -> None:
+    def __init__(self, allowed: Collection[str], lines: "_Lines | None" = None) -> None:
         super().__init__()
         self.allowed = allowed
         self.auth = _as_it_is
-        self._lines = _Lines()
+        self._lines = _Lines() if lines is None else lines
         for scheme in ("http://", "https://"):
             self.mount(scheme, _Adapter(allowed, self._lines))
+
+    def sibling(self) -> "FileSession":
+        """Return a session like this one, for another thread; what cuts this one cuts both."""
+        return FileSession(self.allowed, self._lines.branch())
+
+    def hang_up(self) -> None:
+        """Close the connections at once: what they still bring is not wanted."""
+        self._lines.hang_up()
+
+    def cut(self) -> None:
+        """Have whatever is done here end at once, until the next `interruptible` ends."""
+        self._lines.cut()
 
     @contextmanager
     def interruptible(self, guard: Guard) -> Iterator[None]:
@@ -73,8 +85,17 @@ class _Lines:
 
     def __init__(self) -> None:
         self._sockets: list[socket.socket] = []
+        self._branches: list[_Lines] = []
         self._is_cut = False
         self._lock = Lock()
+
+    def branch(self) -> "_Lines":
+        """Return lines that are cut and forgotten with these."""
+        branch = _Lines()
+        with self._lock:
+            branch._is_cut = self._is_cut
+            self._branches.append(branch)
+        return branch
 
     def add(self, used: socket.socket) -> None:
         """Note a socket that is used from now on.
@@ -91,17 +112,35 @@ class _Lines:
         """Have every read and every connect end at once, here and until they are forgotten."""
         with self._lock:
             self._is_cut = True
-            for line in self._sockets:
-                with suppress(OSError):  # not connected (any more)
-                    line.shutdown(socket.SHUT_RDWR)
+            self._shut_down()
+            branches = list(self._branches)
+        for branch in branches:
+            branch.cut()
+
+    def hang_up(self) -> None:
+        """Have those end that there are."""
+        with self._lock:
+            self._shut_down()
+            self._close()
 
     def forget(self) -> None:
         """Have none any more, and begin anew."""
         with self._lock:
-            for line in self._sockets:
-                line.close()
-            self._sockets.clear()
+            self._close()
             self._is_cut = False
+            for branch in self._branches:
+                branch.forget()
+            self._branches.clear()
+
+    def _shut_down(self) -> None:
+        for line in self._sockets:
+            with suppress(OSError):  # not connected (any more)
+                line.shutdown(socket.SHUT_RDWR)
+
+    def _close(self) -> None:
+        for line in self._sockets:
+            line.close()
+        self._sockets.clear()
 
 
 class _Checked(HTTPConnection):

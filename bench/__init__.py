@@ -1,0 +1,1 @@
+"""Measurements: ratios against something measured in the same run."""

@@ -1,0 +1,159 @@
+"""Streams: a large file comes by several connections, whole, whatever becomes of any of them."""
+
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from emulator.server import Emulator
+from tests.fetching import Told, Watch, a_file, failure, get, path_in
+from tests.waiting import wait_until
+from worker.transfer.fetch import Fetched, Manner
+from worker.transfer.lanes import Lanes
+from worker.transfer.part import NOTE_BYTES
+from worker.transfer.stall import Floor
+
+SIZE = 48_000_000
+MANY = Manner(most_streams=8, most_breaks=3, floor=Floor(0, 60))
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Give where the file is to come."""
+    return path_in(tmp_path)
+
+
+def large(emulator: Emulator, size: int = SIZE) -> tuple[str, Fetched]:
+    url, true = a_file(emulator, media_size_bytes=size)
+    return url, Fetched(true["size_bytes"], true["sha256"])
+
+
+def requests(emulator: Emulator) -> int:
+    return int(emulator.control.calls()["calls"].get("media", 0))
+
+
+def test_a_large_file_comes_by_several_streams_in_no_order(emulator: Emulator, path: Path) -> None:
+    url, true = large(emulator)
+    emulator.control.fault("media", "throttle", bytes_per_second=8_000_000)
+    guard = Watch()
+    assert get(url, path, guard, manner=MANY) == true
+    assert requests(emulator) >= 4
+    assert guard.reports[-1][1] == SIZE
+    assert max(done for done, _ in guard.reports) == SIZE
+
+
+def test_a_small_file_comes_by_one(emulator: Emulator, path: Path) -> None:
+    url, true = large(emulator, 3_000_000)
+    assert get(url, path, manner=MANY) == true
+    assert requests(emulator) == 1
+
+
+def test_one_stream_is_all_that_a_setting_of_one_allows(emulator: Emulator, path: Path) -> None:
+    url, true = large(emulator)
+    assert get(url, path, manner=replace(MANY, most_streams=1)) == true
+    assert requests(emulator) == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "parameters"),
+    [
+        ("ignore_range", {}),
+        ("changed_etag", {}),
+        ("status", {"status": 503}),
+        ("status", {"status": 429, "retry_after": 30}),
+        ("forbidden", {}),
+        ("html", {}),
+        ("reset_before", {}),
+        ("cut", {"bytes": 0}),
+        ("short", {"bytes": 1000}),
+    ],
+)
+def test_a_server_that_gives_no_helper_what_it_asks_for_gives_it_all_to_one(
+    kind: str, parameters: dict[str, Any], emulator: Emulator, path: Path
+) -> None:
+    url, true = large(emulator)
+    emulator.control.fault("media", kind, skip=1, **parameters)
+    assert get(url, path, manner=MANY) == true
+
+
+def test_streams_that_break_are_taken_up_again_on_the_spot(emulator: Emulator, path: Path) -> None:
+    url, true = large(emulator)
+    emulator.control.fault("media", "cut", bytes=2_000_000, times=12)
+    assert get(url, path, manner=MANY) == true
+
+
+def test_a_file_that_never_comes_further_is_given_up_and_kept(
+    emulator: Emulator, path: Path
+) -> None:
+    url, true = large(emulator)
+    emulator.control.fault("media", "cut", bytes=2_000_000, times=1)
+    emulator.control.fault("media", "cut", bytes=0)
+    assert failure(url, path, manner=MANY).code in {"file_broken_off", "file_unreachable"}
+    emulator.control.clear_faults()
+    guard = Watch()
+    assert get(url, path, guard, manner=MANY) == true
+    assert guard.reports[0][0] > 1_000_000
+
+
+def test_a_stream_without_end_and_pace_is_given_up(emulator: Emulator, path: Path) -> None:
+    url, _ = large(emulator, 3_000_000)
+    emulator.control.fault("media", "throttle", bytes_per_second=20_000)
+    slow = replace(MANY, most_breaks=0, floor=Floor(bytes_per_second=100_000, seconds=0.5))
+    error = failure(url, path, manner=slow)
+    assert error.code == "file_stalled"
+    assert "DOWNLOAD_MIN_BYTES_PER_SECOND" in error.message
+
+
+def test_all_streams_end_when_it_is_to_stop_and_the_next_goes_on(
+    emulator: Emulator, path: Path, tmp_path: Path
+) -> None:
+    url, true = large(emulator)
+    emulator.control.fault("media", "throttle", bytes_per_second=8_000_000)
+    with pytest.raises(Told):
+        get(url, path, Watch(stop_at=SIZE // 2), manner=MANY)
+    emulator.control.clear_faults()
+    guard = Watch()
+    assert get(url, path_in(tmp_path, 3), guard, manner=MANY) == true
+    assert guard.reports[0][0] > SIZE // 2
+
+
+def test_no_more_streams_come_from_a_host_than_it_has_lanes(
+    emulator: Emulator, path: Path, tmp_path: Path
+) -> None:
+    url, true = large(emulator)
+    emulator.control.fault("media", "throttle", bytes_per_second=20_000_000)
+    lanes = Lanes(tmp_path, 2)
+    with lanes.one("127.0.0.1") as first, lanes.one("127.0.0.1") as second:
+        assert (first, second) == (True, True)
+        with lanes.one("127.0.0.1") as third, lanes.one("elsewhere") as other:
+            assert (third, other) == (False, True)
+        assert get(url, path, manner=replace(MANY, lanes=lanes)) == true
+        assert requests(emulator) == 1
+    assert get(url, path_in(tmp_path, 9), manner=replace(MANY, lanes=lanes)) == true
+    assert list(tmp_path.glob("*.lane")) == []
+
+
+def test_what_a_killed_process_brought_by_several_streams_is_not_brought_again(
+    emulator: Emulator, tmp_path: Path
+) -> None:
+    url, true = large(emulator)
+    emulator.control.fault("media", "throttle", bytes_per_second=4_000_000)
+    first = path_in(tmp_path)
+    command = [sys.executable, "-m", "tests.fetcher", url, str(first), "8"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        journal = first.with_suffix(".journal")
+        wait_until(
+            lambda: journal.exists() and len(journal.read_text().splitlines()) > 20,
+            what="some megabytes",
+        )
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    emulator.control.clear_faults()
+    guard = Watch()
+    assert get(url, path_in(tmp_path, 3), guard, manner=MANY) == true
+    assert guard.reports[0][0] > 18 * NOTE_BYTES
+    assert not first.exists()

@@ -1,0 +1,278 @@
+"""Streams: several connections that bring the parts of one file, as many as help."""
+
+import time
+from contextlib import closing, nullcontext
+from dataclasses import dataclass
+from threading import Condition, Thread
+from types import TracebackType
+from typing import Self
+from urllib.parse import urlsplit
+
+import requests
+
+from worker.errors import Transient
+from worker.transfer import ask, replies
+from worker.transfer.bounds import Bounds
+from worker.transfer.guard import Guard
+from worker.transfer.lanes import Lanes
+from worker.transfer.part import Part
+from worker.transfer.session import FileSession
+from worker.transfer.spans import Plan, Share
+from worker.transfer.stall import Floor, Meter
+from worker.transfer.tuner import tuner
+
+# A rate is taken over this long. The first connections are made within it.
+RATE_SECONDS = 0.5
+FIRST_STREAMS = 4
+# Less than this is brought before more streams could help.
+LEAST_BYTES = 16 << 20
+# A stream that brought so much before it broke has not failed; and a break is waited over so long.
+LEAST_PROGRESS_BYTES = 1 << 20
+PAUSE_SECONDS = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How a file is fetched.
+
+    Attributes:
+        most_streams: how many connections bring it at the most.
+        most_breaks: how often in a row a stream may break, or not be answered, and bring nothing,
+            before that is the end of it.
+        floor: the least that each stream must bring.
+        lanes: the streams of all downloads from one host; None for as many as there are.
+    """
+
+    most_streams: int
+    most_breaks: int
+    floor: Floor
+    lanes: Lanes | None = None
+
+
+class Streams:
+    """Brings what a part lacks: the caller's own stream, and helpers while they help.
+
+    Args:
+        http: the caller's session; each helper has one of its own, that is cut with this.
+        url: where the file is.
+        part: where it comes.
+        total: how long the file is, if that is known.
+        guard: is told of each piece, by each of the threads.
+        bounds: how large the file may be.
+        manner: how it is fetched.
+    """
+
+    def __init__(
+        self,
+        http: FileSession,
+        url: str,
+        part: Part,
+        total: int | None,
+        *,
+        guard: Guard,
+        bounds: Bounds,
+        manner: Manner,
+    ) -> None:
+        self._http, self._url, self._part, self._total = http, url, part, total
+        self._guard, self._bounds, self._manner = guard, bounds, manner
+        self._plan = Plan(part.gaps(total))
+        self._most = self._wanted = 1
+        self._counts = tuner(most=1, first=1)
+        self._since, self._done_then = 0.0, 0
+        self._helpers: dict[int, Thread] = {}
+        self._siblings: list[FileSession] = []
+        self._error: BaseException | None = None
+        self._is_over = False
+        self._changed = Condition()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._is_over = True
+        if error is not None:
+            for http in self._siblings:
+                http.cut()
+        for helper in list(self._helpers.values()):
+            helper.join()
+
+    def bring(self, reply: requests.Response) -> None:
+        """Bring all that is lacking, beginning with `reply`, which brings the first gap.
+
+        Raises:
+            Transient: it broke off, and can't be gone on with here and now.
+            Permanent: the file is too large.
+        """
+        share = self._next(0)  # before a helper takes it
+        if share is not None:
+            self._plan.flows(share, self._total if reply.status_code == ask.OK else share.end)
+        self._begin_to_tune(reply)
+        self._work(self._http, 0, share, reply)
+
+    def _work(
+        self,
+        http: FileSession,
+        number: int,
+        share: Share | None,
+        reply: requests.Response | None = None,
+    ) -> None:
+        """Bring `share` and then one after the other, as long as there are any."""
+        breaks = 0
+        while share is not None:
+            first = share.at
+            try:
+                with closing(reply or self._asked(http, share, number)) as opened:
+                    self._pour(opened, share, number)
+            except Transient as error:
+                self._check()
+                if isinstance(error, ask.NotContinued | ask.UrlGone):
+                    raise
+                breaks = 0 if share.at - first >= LEAST_PROGRESS_BYTES else breaks + 1
+                if breaks > self._manner.most_breaks or self._part.origin is None:
+                    raise
+            finally:
+                reply = None
+                http.hang_up()
+                self._give_back(share)
+            if breaks:
+                self._wait(PAUSE_SECONDS * breaks)
+            share = self._next(number)
+
+    def _next(self, number: int) -> Share | None:
+        """Return what a stream is to bring next; the first one stays until nothing is lacking."""
+        if number:
+            return self._plan.take() if number < self._wanted and not self._is_over else None
+        while (share := self._plan.take()) is None and not self._plan.is_done:
+            self._wait(PAUSE_SECONDS)
+        self._check()
+        return share
+
+    def _asked(self, http: FileSession, share: Share, number: int) -> requests.Response:
+        """Return the answer that brings the share."""
+        origin = self._part.origin
+        assert origin is not None  # noqa: S101  (without one nothing is gone on with)
+        end = share.end
+        last = None if end == self._total else end
+        try:
+            reply = ask.span(http, self._url, origin, share.at, last)
+        except Transient:
+            self._fewer_than(number)
+            raise
+        if reply.status_code != ask.OK and replies.goes_on(reply, origin, share.at):
+            self._plan.flows(share, end)
+            return reply
+        reply.close()
+        self._fewer_than(number)
+        raise ask.NotContinued
+
+    def _pour(self, reply: requests.Response, share: Share, number: int) -> None:
+        """Write what comes to where it belongs, until the share is there or another's."""
+        if reply.status_code == ask.UNSATISFIABLE:  # the file ends here
+            self._plan.end(share)
+            return
+        meter = Meter(self._manner.floor)
+        if share.at == share.end:  # another has it by now, to whom it came anyway
+            return
+        for piece in ask.pieces(reply):
+            self._write(share, memoryview(piece))
+            done = self._part.size_bytes
+            self._guard.progress(done, self._total)
+            if share.at == share.end or (number and number >= self._wanted):
+                return
+            meter.add(len(piece))
+            if self._error is not None:
+                raise self._error
+            if number == 0:
+                self._tune(done)
+        if share.end is None:
+            self._plan.end(share)
+        elif share.at < share.end:
+            done = self._part.size_bytes
+            raise ask.broken_off(f"{done} bytes came of {self._total} that were declared")
+
+    def _write(self, share: Share, rest: memoryview) -> None:
+        """Write a piece, but for what of it is another's by now."""
+        while rest:
+            at, size = self._plan.move(share, len(rest))
+            self._bounds.check_size(at + size)
+            self._part.write(at, rest[:size])
+            rest = rest[size:]
+            if share.at == share.end and not self._plan.extend(share):
+                return
+
+    def _begin_to_tune(self, reply: requests.Response) -> None:
+        """Have helpers from the beginning, if the file is large and its server knows ranges."""
+        done = self._part.size_bytes
+        knows_ranges = (
+            reply.status_code == ask.PARTIAL or reply.headers.get("Accept-Ranges") == "bytes"
+        )
+        is_large = self._total is not None and self._total - done >= LEAST_BYTES
+        if knows_ranges and is_large and self._part.origin is not None:
+            self._most = self._manner.most_streams
+        self._counts = tuner(most=self._most, first=FIRST_STREAMS)
+        self._since, self._done_then = time.monotonic(), done
+        self._hire(next(self._counts))
+
+    def _tune(self, done: int) -> None:
+        """Have as many helpers as the rate says that are of use."""
+        seconds = time.monotonic() - self._since
+        if seconds >= RATE_SECONDS:
+            count = self._counts.send((done - self._done_then) / seconds)
+            self._since, self._done_then = time.monotonic(), done
+            self._hire(count)
+
+    def _hire(self, count: int) -> None:
+        self._wanted = min(count, self._most)
+        for number in range(1, self._wanted):
+            helper = self._helpers.get(number)
+            if helper is None or not helper.is_alive():
+                name = f"stream-{number}-{self._part.path.stem}"
+                helper = Thread(target=self._help, args=(number,), name=name, daemon=True)
+                self._helpers[number] = helper
+                helper.start()
+
+    def _help(self, number: int) -> None:
+        """Be a helper; what goes wrong here ends it all only if it is final."""
+        lanes, host = self._manner.lanes, urlsplit(self._url).hostname or ""
+        try:
+            with (
+                lanes.one(host) if lanes else nullcontext(enter_result=True) as is_free,
+                self._http.sibling() as http,
+            ):
+                if is_free:
+                    self._siblings.append(http)
+                    self._work(http, number, self._next(number))
+        except Transient:
+            pass  # the others bring what it has not
+        except BaseException as error:  # noqa: BLE001  (for the one who waits)
+            with self._changed:
+                self._error = self._error or error
+                self._changed.notify_all()
+            self._http.cut()
+
+    def _fewer_than(self, number: int) -> None:
+        """Have no helper of this number or above any more: the server takes no more streams."""
+        if number:
+            self._most = min(self._most, number)
+            self._wanted = min(self._wanted, number)
+
+    def _give_back(self, share: Share) -> None:
+        with self._changed:
+            self._plan.give_back(share)
+            self._changed.notify_all()
+
+    def _wait(self, seconds: float) -> None:
+        with self._changed:
+            self._changed.wait(seconds)
+        self._check()
+
+    def _check(self) -> None:
+        """Raise what ends it all: what the guard says, or what a helper met."""
+        self._guard.check()
+        if self._error is not None:
+            raise self._error
