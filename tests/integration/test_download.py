@@ -129,7 +129,8 @@ def test_a_broken_file_is_never_stored_and_is_brought_again(
     assert report.facts["error"] == code
     assert (after.state, after.attempts, after.claim) == (State.DOWNLOADING, 1, None)
     assert after.due_at is not None
-    assert after.due_at > clock.time
+    asked_to_wait = timedelta(seconds=int(str(parameters.get("retry_after", 0))))
+    assert after.due_at > clock.time + asked_to_wait
     assert report.wakes == (Wake(Step.SWEEP, at=after.due_at),)
     assert stored_files(tmp_path) == []
     # what broke off is gone on with; what came whole and is no film is not kept

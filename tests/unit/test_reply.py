@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from worker.cloudslicer import reply
 from worker.cloudslicer.wire import Answer
 from worker.errors import ExportError, OutcomeUnknown, Permanent, Transient
+from worker.headers import retry_after
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 SIGNATURE = "0123456789abcdef" * 4
@@ -246,11 +247,11 @@ def test_an_echo_of_the_signature_is_left_out() -> None:
 )
 def test_retry_after_is_seconds_or_a_date(header: str | None, wait: int | None) -> None:
     expected = None if wait is None else timedelta(seconds=wait)
-    assert reply.retry_after(header, NOW) == expected
+    assert retry_after(header, NOW) == expected
 
 
 @settings(deadline=None)
 @given(header=st.text(st.characters(max_codepoint=255)))
 def test_no_retry_after_breaks_the_reader(header: str) -> None:
-    wait = reply.retry_after(header, NOW)
+    wait = retry_after(header, NOW)
     assert wait is None or wait >= timedelta()

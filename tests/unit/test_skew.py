@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from worker.cloudslicer.skew import SLACK, Exchange, Skew, date_of
+from worker.cloudslicer.skew import SLACK, Exchange, Skew
+from worker.headers import date_of
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 

@@ -21,14 +21,14 @@ import json
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from http import HTTPStatus
 from typing import Any
 
 from worker.cloudslicer.job import storable
-from worker.cloudslicer.skew import date_of
 from worker.cloudslicer.wire import Answer
 from worker.errors import OutcomeUnknown, Permanent, Transient
+from worker.headers import date_of, retry_after
 
 NOT_FOUND = "uplynk_not_found"
 REFUSED = "uplynk_refused"
@@ -157,17 +157,6 @@ def broken(call: str, error: Exception, *, once: bool) -> Transient:
     return unsure(
         "uplynk_unavailable", f"Uplynk did not answer {call} to its end ({type(error).__name__})"
     )
-
-
-def retry_after(value: str | None, now: datetime) -> timedelta | None:
-    """Read a Retry-After header, seconds or an HTTP date (RFC 9110, 10.2.3); None if neither."""
-    if not value:
-        return None
-    value = value.strip()
-    if value.isascii() and value.isdigit():
-        return timedelta(seconds=min(int(value[:9]), 10**8))
-    at = date_of(value)
-    return None if at is None else max(at - now, timedelta())
 
 
 def _envelope(body: bytes) -> Mapping[str, Any] | None:

@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
+from datetime import datetime, timedelta
 from threading import Lock
+
+from worker.headers import date_of
 
 _DATE_STEP = timedelta(seconds=1)  # `Date` leaves out what is less than a second (RFC 9110, 5.6.7)
 
@@ -72,12 +73,3 @@ class Skew:
         """From now on sign with this correction, which has just proved right."""
         with self._lock:
             self._correction = correction
-
-
-def date_of(value: str | None) -> datetime | None:
-    """Read an HTTP date; None if it is none."""
-    try:
-        at = parsedate_to_datetime(value or "")
-        return (at if at.tzinfo else at.replace(tzinfo=UTC)).astimezone(UTC)
-    except (ValueError, OverflowError):  # the latter for a year of twenty digits
-        return None

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from functools import partial
 from urllib.parse import urljoin
 
@@ -9,6 +10,7 @@ import requests
 from urllib3.exceptions import HTTPError, NameResolutionError
 
 from worker.errors import Transient
+from worker.headers import date_of, retry_after
 from worker.transfer import hosts
 from worker.transfer.part import Origin
 from worker.transfer.session import FileSession
@@ -34,14 +36,6 @@ class UrlGone(Transient):
     def __init__(self, code: str, message: str, *, is_not_found: bool = False) -> None:
         super().__init__(code, message)
         self.is_not_found = is_not_found
-
-
-class NotContinued(Transient):
-    """The server does not bring the rest of this file: it is another by now, or it can't."""
-
-    def __init__(self, message: str = "the file's host does not go on with this file") -> None:
-        super().__init__("file_broken_off", message)
-        self.args = (message,)  # what was given, or it could not be unpickled
 
 
 def whole(http: FileSession, url: str) -> requests.Response:
@@ -133,7 +127,7 @@ def _opened(
         if reply.status_code in understood:
             return reply
         reply.close()
-        raise _refused(reply.status_code)
+        raise _refused(reply)
     raise Transient("file_unavailable", f"more than {MOST_REDIRECTS} redirects")
 
 
@@ -144,12 +138,14 @@ def _unreachable(error: requests.RequestException | HTTPError) -> Transient:
     return Transient("file_unreachable", f"no answer from the file's host ({type(error).__name__})")
 
 
-def _refused(status: int) -> Transient:
-    said = f"the file's URL answered with HTTP {status}"
-    if status in GONE:
-        not_found = status == requests.codes.not_found
-        return UrlGone("file_unavailable", said, is_not_found=not_found)
-    return Transient("file_unavailable", said)
+def _refused(reply: requests.Response) -> Transient:
+    said = f"the file's URL answered with HTTP {reply.status_code}"
+    if reply.status_code in GONE:
+        is_not_found = reply.status_code == requests.codes.not_found
+        return UrlGone("file_unavailable", said, is_not_found=is_not_found)
+    sent = date_of(reply.headers.get("Date")) or datetime.now(UTC)
+    wait = retry_after(reply.headers.get("Retry-After"), sent)
+    return Transient("file_unavailable", said, retry_after=wait)
 
 
 def _take_location(

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from threading import Event, Thread
 from urllib.parse import urlsplit, urlunsplit
 
@@ -80,36 +80,18 @@ def _receive(
     http: FileSession, url: str, part: Part, *, guard: Guard, bounds: Bounds, manner: Manner
 ) -> None:
     """Add to the part what it lacks; or all of the file anew, if it is another by now."""
-    try:
-        with closing(_first(http, url, part)) as reply:
-            _take_in(http, url, part, reply, guard=guard, bounds=bounds, manner=manner)
-    except ask.NotContinued:
-        part.begin(None)  # by one stream, from its beginning, it may come all the same
-        single = replace(manner, most_streams=1)
-        with closing(ask.whole(http, url)) as reply:
-            _take_in(http, url, part, reply, guard=guard, bounds=bounds, manner=single)
-
-
-def _take_in(
-    http: FileSession,
-    url: str,
-    part: Part,
-    reply: requests.Response,
-    *,
-    guard: Guard,
-    bounds: Bounds,
-    manner: Manner,
-) -> None:
-    """Add to the part what comes, beginning with this reply."""
-    if reply.status_code == ask.UNSATISFIABLE:  # it is all there
-        return
-    total = replies.total_bytes(reply)
-    bounds.check_size(total or 0)
-    if reply.status_code == ask.OK:
-        part.begin(_origin(reply, url, total))
-    bounds.check_room(part.path.parent, (total or part.size_bytes) - part.size_bytes)
-    with Streams(http, url, part, total, guard=guard, bounds=bounds, manner=manner) as streams:
-        streams.bring(reply)
+    with closing(_first(http, url, part)) as reply:
+        if reply.status_code == ask.UNSATISFIABLE:  # it is all there
+            return
+        total = replies.total_bytes(reply)
+        bounds.check_size(total or 0)
+        if reply.status_code == ask.OK:
+            part.begin(_origin(reply, url, total))
+        bounds.check_room(part.path.parent, (total or part.size_bytes) - part.size_bytes)
+        with Streams(http, url, part, total, guard=guard, bounds=bounds, manner=manner) as streams:
+            streams.bring(reply)
+    if total not in {None, part.size_bytes}:
+        raise ask.broken_off(f"{part.size_bytes} bytes came of {total} that were declared")
 
 
 @contextmanager

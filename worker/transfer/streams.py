@@ -130,10 +130,9 @@ class Streams:
                     self._pour(opened, share, number)
             except Transient as error:
                 self._check()
-                if isinstance(error, ask.NotContinued | ask.UrlGone):
-                    raise
                 breaks = 0 if share.at - first >= LEAST_PROGRESS_BYTES else breaks + 1
-                if breaks > self._manner.most_breaks or self._part.origin is None:
+                is_over = isinstance(error, ask.UrlGone) or self._part.origin is None
+                if is_over or breaks > self._manner.most_breaks:
                     raise
             finally:
                 reply = None
@@ -163,12 +162,15 @@ class Streams:
         except Transient:
             self._fewer_than(number)
             raise
-        if reply.status_code != ask.OK and replies.goes_on(reply, origin, share.at):
+        is_answer = reply.status_code == ask.PARTIAL or (
+            reply.status_code == ask.UNSATISFIABLE and end is None
+        )
+        if is_answer and replies.goes_on(reply, origin, share.at):
             self._plan.flows(share, end)
             return reply
         reply.close()
         self._fewer_than(number)
-        raise ask.NotContinued
+        raise ask.broken_off("the file's host does not go on with this file")
 
     def _pour(self, reply: requests.Response, share: Share, number: int) -> None:
         """Write what comes to where it belongs, until the share is there or another's."""
