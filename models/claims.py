@@ -111,12 +111,19 @@ def renew(
     until: datetime,
     bytes_done: int | None,
     bytes_total: int | None,
+    bytes_per_second: float | None = None,
 ) -> bool:
     """Hold the claim until `until` and set down the progress; False if it is no longer ours."""
     renewed = session.execute(
         update(Export)
         .where(Export.id == export_id, Export.claim == claim)
-        .values(claimed_until=until, due_at=until, bytes_done=bytes_done, bytes_total=bytes_total)
+        .values(
+            claimed_until=until,
+            due_at=until,
+            bytes_done=bytes_done,
+            bytes_total=bytes_total,
+            bytes_per_second=bytes_per_second,
+        )
         .returning(Export.id)
         .execution_options(synchronize_session=False)
     )

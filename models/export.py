@@ -101,12 +101,14 @@ class Export(Base):
     url: Mapped[str | None] = mapped_column(Text)
     bytes_done: Mapped[int | None] = mapped_column(BigInteger)  # of the download, as last noted
     bytes_total: Mapped[int | None] = mapped_column(BigInteger)  # as the server declared it
+    bytes_per_second: Mapped[float | None]  # of the download, of late
     storage_url: Mapped[str | None] = mapped_column(Text)
     size_bytes: Mapped[int | None] = mapped_column(BigInteger)
     sha256: Mapped[str | None] = mapped_column(String(64))
     duration_seconds: Mapped[float | None]
     video_codec: Mapped[str | None] = mapped_column(String(32))
     audio_codec: Mapped[str | None] = mapped_column(String(32))
+    audio_profile: Mapped[str | None] = mapped_column(String(32))  # as FFmpeg names it: LC, HE-AAC
     width: Mapped[int | None]
     height: Mapped[int | None]
     captions: Mapped[Captions | None] = mapped_column(by_value(Captions, "captions"))
@@ -116,6 +118,13 @@ class Export(Base):
     error_message: Mapped[str | None] = mapped_column(Text)
 
     history: WriteOnlyMapped[History] = relationship(order_by=History.id, passive_deletes=True)
+
+    @property
+    def seconds_left(self) -> float | None:
+        """How long its download will take at the rate of late, if that can be told."""
+        if self.bytes_done is None or self.bytes_total is None or not self.bytes_per_second:
+            return None
+        return max(self.bytes_total - self.bytes_done, 0) / self.bytes_per_second
 
     def advance(
         self, target: State, *, now: datetime, reason: str, keep_claim: bool = False

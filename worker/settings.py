@@ -100,6 +100,11 @@ class Settings(ClientSettings):
         ge=0,
         description="A connection that brings less, on a minute's average, is given up.",
     )
+    audio_mismatch: Literal["warn", "fail"] = Field(
+        "warn",
+        description="What a film comes to whose sound is not of the AAC profile that was asked for:"
+        " `warn`, or `fail`.",
+    )
     max_file_bytes: Bytes = Field(
         200_000_000_000, ge=1, description="A file that is larger fails its export."
     )

@@ -1,7 +1,7 @@
 """Tables: requests and exports as a person wants to see them."""
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.filesize import decimal
 from rich.markup import escape
 
-from models import History, Request, State
+from models import Export, History, Request, State
 
 _COLOURS = {State.STORED: "green", State.FAILED: "red", State.CANCELLED: "yellow"}
 
@@ -84,7 +84,8 @@ def story(request: Request, history: Sequence[History]) -> Iterable[str]:
             "duration": export.duration_seconds and f"{export.duration_seconds:.3f} s",
             "picture": export.video_codec
             and f"{export.video_codec} {export.width}x{export.height}",
-            "sound": export.audio_codec,
+            "sound": export.audio_codec and f"{export.audio_codec} {export.audio_profile or ''}",
+            "progress": export.state is State.DOWNLOADING and progress(export),
             "sha256": export.sha256,
             "next step": export.due_at and clock(export.due_at),
         }
@@ -98,6 +99,20 @@ def story(request: Request, history: Sequence[History]) -> Iterable[str]:
         after = f"+{(row.at - last).total_seconds():.1f} s" if last else ""
         yield f"{clock(row.at)}  {after:>10}  {row.to_state:<11}  {row.reason}"
         last = row.at
+
+
+def progress(export: Export) -> str:
+    """Return how far a download has come, as a person reads it; nothing if that is not known."""
+    if export.bytes_done is None:
+        return ""
+    said = decimal(export.bytes_done)
+    if export.bytes_total is not None:
+        said += f" of {decimal(export.bytes_total)}"
+    if export.bytes_per_second:
+        said += f", {decimal(int(export.bytes_per_second))}/s"
+    if export.seconds_left is not None:
+        said += f", {timedelta(seconds=round(export.seconds_left))} left"
+    return said
 
 
 def clock(time: datetime) -> str:
@@ -118,9 +133,14 @@ def as_json(request: Request) -> dict[str, object]:
         "created_at": request.created_at.isoformat(),
         "job_id": export.job_id if export else None,
         "storage_url": export.storage_url if export else None,
+        "bytes_done": export.bytes_done if export else None,
+        "bytes_total": export.bytes_total if export else None,
+        "bytes_per_second": export.bytes_per_second if export else None,
+        "seconds_left": export.seconds_left if export else None,
         "size_bytes": export.size_bytes if export else None,
         "sha256": export.sha256 if export else None,
         "duration_seconds": export.duration_seconds if export else None,
+        "audio_profile": export.audio_profile if export else None,
         "captions": export.captions if export else None,
         "captions_url": export.captions_url if export else None,
         "error": dict(zip(("code", "message"), request.error, strict=True))

@@ -1,6 +1,7 @@
 """Download: a file is in storage whole or not at all, and what is on record is true of it."""
 
 import hashlib
+import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -12,12 +13,14 @@ from uuid import uuid4
 import av
 import pytest
 from sqlalchemy.orm import Session, sessionmaker
+from structlog.testing import capture_logs
 
 from emulator.server import Emulator
-from models import Captions, Export, State, claims
+from models import Audio, Captions, Export, State, claims
 from tests.factories import Clock, make_export, make_kit
 from tests.waiting import wait_until
 from worker.steps import Kit, Step, Wake, download, poll, submit
+from worker.tables import progress
 
 Sessions = sessionmaker[Session]
 
@@ -64,7 +67,8 @@ def test_the_file_is_stored_and_described(
     assert hashlib.sha256(file.read_bytes()).hexdigest() == after.sha256 == truth["sha256"]
     assert file.stat().st_size == after.size_bytes == after.bytes_done == truth["size_bytes"]
     assert after.duration_seconds == pytest.approx(1.0, abs=0.1)
-    assert (after.video_codec, after.audio_codec) == ("h264", "aac")
+    assert (after.video_codec, after.audio_codec, after.audio_profile) == ("h264", "aac", "LC")
+    assert after.bytes_per_second is None
     assert (after.width, after.height) == (320, 180)
     assert (after.captions, after.captions_url) == (Captions.ABSENT, None)
     assert scratch_files(tmp_path) == []
@@ -96,6 +100,36 @@ def test_captions_that_cannot_be_told_never_hold_up_the_film(
     assert (after.state, after.captions) == (State.STORED, Captions.UNKNOWN)
     assert after.captions_url is None
     assert len(stored_files(tmp_path)) == 1
+
+
+@pytest.mark.parametrize(
+    ("audio", "mismatch", "state", "code"),
+    [
+        (Audio.AAC_LC, "fail", State.STORED, None),
+        (Audio.HE_AAC, "warn", State.STORED, None),  # the emulator can make AAC-LC only
+        (Audio.HE_AAC, "fail", State.FAILED, "audio_mismatch"),
+    ],
+)
+def test_sound_that_was_not_asked_for_is_warned_of_or_fails(
+    sessions: Sessions,
+    tmp_path: Path,
+    emulator: Emulator,
+    audio: Audio,
+    mismatch: str,
+    state: State,
+    code: str | None,
+) -> None:
+    export = finished(sessions, tmp_path, emulator)
+    with sessions.begin() as session:
+        session.get_one(Export, export.id).audio = audio
+    with capture_logs() as logs:
+        download(
+            make_kit(sessions, tmp_path, emulator=emulator, audio_mismatch=mismatch), export.id
+        )
+    after = reload(sessions, export)
+    assert (after.state, after.error_code) == (state, code)
+    assert any(line["event"] == "sound is another" for line in logs) is (audio is Audio.HE_AAC)
+    assert scratch_files(tmp_path) == []
 
 
 BROKEN: list[tuple[str, dict[str, object], str]] = [
@@ -281,6 +315,11 @@ def test_a_long_download_keeps_its_claim_and_tells_its_progress(
             return now.claimed_until != first.claimed_until and now.bytes_total == 40_000
 
         wait_until(renewed)
+        wait_until(lambda: reload(sessions, export).bytes_per_second, what="a rate")
+        now = reload(sessions, export)
+        assert now.seconds_left is not None
+        assert 0 < now.seconds_left < 60
+        assert re.fullmatch(r"[\d.]+ \w+ of 40.0 kB, [\d.]+ \w+/s, 0:00:\d\d left", progress(now))
 
     assert slow(kit, export, emulator, watch) == "stored"
     assert claim != [None]

@@ -79,7 +79,7 @@ def written(path: Path, *, options: dict[str, str] | None = None, title: str = "
 def test_a_whole_file_passes_with_what_is_in_it(whole: bytes, of: Of) -> None:
     film = verify(of(whole))
     assert abs(film.duration_seconds - SECONDS) < 0.05
-    assert film == Film(film.duration_seconds, "h264", "aac", 64, 64)
+    assert film == Film(film.duration_seconds, "h264", "aac", "LC", 64, 64)
 
 
 def test_a_file_without_sound_passes(of: Of, tmp_path: Path) -> None:

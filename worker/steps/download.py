@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from uuid import UUID
 
-from models import Captions, Export, State, claims
+from models import Audio, Captions, Export, State, claims
 from worker.errors import ClaimLost, ExportError, Permanent, Stopping, Transient
 from worker.logs import get_logger
 from worker.settings import Settings
@@ -27,6 +27,9 @@ MOST_CAPTION_BYTES = 64 << 20
 # A stream that breaks, or is not answered, is taken up again on the spot so often in a row.
 MOST_BREAKS = 3
 FLOOR_SECONDS = 60.0
+
+# What FFmpeg calls the profiles of AAC.
+PROFILES = {Audio.HE_AAC: frozenset({"HE-AAC", "HE-AACv2"}), Audio.AAC_LC: frozenset({"LC"})}
 
 _log = get_logger(__name__)
 
@@ -97,6 +100,7 @@ def _bring(kit: Kit, export: Export, heartbeat: Heartbeat) -> Brought:
             kit.http(), url, part, guard=heartbeat, bounds=bounds, manner=_manner(kit.settings)
         )
         film = _verified(part, heartbeat)
+        _check_audio(kit, export, film)
         captions, captions_url = _captions(kit, f"{url}.ttml", _beside(key, ".ttml"), heartbeat)
         storage_url = kit.storage.publish(
             part.path, key, content_type="video/mp4", check=heartbeat.check, is_ours=True
@@ -140,6 +144,21 @@ def _verified(part: Part, heartbeat: Heartbeat) -> Film:
         raise
 
 
+def _check_audio(kit: Kit, export: Export, film: Film) -> None:
+    """See that the sound is as it was asked for; where it can't be told, it is taken as it is.
+
+    Raises:
+        Permanent: it is not, and that is to fail an export (AUDIO_MISMATCH).
+    """
+    profiles = PROFILES[export.audio]
+    if film.audio_codec is None or film.audio_profile is None or film.audio_profile in profiles:
+        return
+    said = f"{export.audio} was asked for, and the film's sound is {film.audio_profile}"
+    _log.warning("sound is another", export_id=str(export.id), message=said)
+    if kit.settings.audio_mismatch == "fail":
+        raise Permanent("audio_mismatch", f"{said} (AUDIO_MISMATCH)")
+
+
 def _captions(kit: Kit, url: str, key: str, heartbeat: Heartbeat) -> tuple[Captions, str | None]:
     """Bring the captions, if there are any; that they can't be told never holds up the film."""
     try:
@@ -169,7 +188,9 @@ def _stored(kit: Kit, export: Export, brought: Brought) -> Report:
         held.size_bytes = held.bytes_done = held.bytes_total = size
         held.sha256 = brought.fetched.sha256
         held.duration_seconds = brought.film.duration_seconds
+        held.bytes_per_second = None
         held.video_codec, held.audio_codec = brought.film.video_codec, brought.film.audio_codec
+        held.audio_profile = brought.film.audio_profile
         held.width, held.height = brought.film.width, brought.film.height
         held.storage_url = brought.storage_url
         held.captions, held.captions_url = brought.captions, brought.captions_url

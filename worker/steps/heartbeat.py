@@ -21,8 +21,30 @@ BEATS = 4
 MOST_BETWEEN = timedelta(seconds=2)
 # How soon it is seen that the worker was told to stop.
 LOOK_SECONDS = 0.5
+# How much of a rate is what was measured last.
+RATE_WEIGHT = 0.3
 
 _log = get_logger(__name__)
+
+
+class Rate:
+    """How fast something grows: what it did of late counts for more."""
+
+    def __init__(self) -> None:
+        self._seen: tuple[int, float] | None = None
+        self._rate: float | None = None
+
+    def of(self, size: int | None, now: float) -> float | None:
+        """Return how much it grows a second, being of this size `now` (seconds); None at first."""
+        if size is None:
+            return None
+        before, self._seen = self._seen, (size, now)
+        if before is None or now <= before[1]:
+            return self._rate
+        of_late = max(size - before[0], 0) / (now - before[1])
+        weight = RATE_WEIGHT if self._rate is not None else 1.0
+        self._rate = weight * of_late + (1 - weight) * (self._rate or 0.0)
+        return self._rate
 
 
 class Heartbeat:
@@ -43,6 +65,7 @@ class Heartbeat:
         self._late_at = None if limit is None else now + limit
         self._bytes_done: int | None = None
         self._bytes_total: int | None = None
+        self._rate = Rate()
         self._kit = kit
         self._export_id = export.id
         self._claim = export.claim
@@ -135,6 +158,7 @@ class Heartbeat:
                         until=now + life,
                         bytes_done=self._bytes_done,
                         bytes_total=self._bytes_total,
+                        bytes_per_second=self._rate.of(self._bytes_done, time.monotonic()),
                     )
             except SQLAlchemyError:
                 _log.warning("claim not renewed", export_id=str(self._export_id))

@@ -1,13 +1,16 @@
 """Verify: is this file a whole MP4, and what is in it?"""
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from io import FileIO
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
 import av
 from av import AudioStream, VideoStream
+from av.container import InputContainer
 from av.error import FFmpegError
 from av.stream import Stream
 
@@ -16,6 +19,7 @@ from worker.errors import Transient
 _HEADER_BYTES = 8
 _LARGE_HEADER_BYTES = 16  # a size of 1 says that a 64-bit size follows the type
 _TO_THE_END = 0  # a size of 0 says that the box is the last, however long
+PROBED_PACKETS = 8
 _NEEDED = (b"ftyp", b"moov", b"mdat")
 
 _Stream = TypeVar("_Stream", VideoStream, AudioStream)
@@ -28,6 +32,7 @@ class Film:
     duration_seconds: float
     video_codec: str
     audio_codec: str | None
+    audio_profile: str | None
     width: int
     height: int
 
@@ -108,6 +113,7 @@ def _probe(file: _Watched, size: int) -> Film:
             raise _unfit("it has no video track that can be read")
         if not container.duration:
             raise _unfit("it has no duration")
+        profile = _profile(container, audio) if audio and len(audio.index_entries) else None
         container.seek(max(container.duration - av.time_base, 0))
         if not any(packet.size for packet in container.demux(video)):
             raise _unfit("its last second can't be read")
@@ -117,9 +123,18 @@ def _probe(file: _Watched, size: int) -> Film:
             duration_seconds=container.duration / av.time_base,
             video_codec=video.codec_context.name,
             audio_codec=audio.codec_context.name if audio else None,
+            audio_profile=profile,
             width=video.codec_context.width,
             height=video.codec_context.height,
         )
+
+
+def _profile(container: InputContainer, audio: AudioStream) -> str | None:
+    """Return the profile of the sound; that it is HE-AAC may show in its frames only."""
+    with suppress(FFmpegError):  # then what its header says
+        for packet in islice(container.demux(audio), PROBED_PACKETS):
+            packet.decode()
+    return audio.codec_context.profile
 
 
 def _first(streams: Iterable[_Stream]) -> _Stream | None:
