@@ -1,10 +1,11 @@
 """Storage: where files end up, by URL; a folder or an object store."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, wait
 from io import BytesIO
 from pathlib import Path
 from threading import Event, Thread
+from types import MappingProxyType
 from typing import BinaryIO
 from urllib.parse import unquote, urlsplit
 from uuid import uuid4
@@ -21,6 +22,7 @@ PART_BYTES = 16 << 20
 MOST_PARTS = 9_000
 # Parts on their way at the same time: this many are in memory, and one more.
 PARTS_AT_ONCE = 4
+READ_BYTES = 1 << 20
 LOOK_SECONDS = 0.2
 # How long an upload that is stopped is given to take itself back.
 STOP_SECONDS = 1.0
@@ -51,6 +53,7 @@ class Storage:
         *,
         content_type: str,
         check: Callable[[], None],
+        metadata: Mapping[str, str] = MappingProxyType({}),
         is_ours: bool = False,
     ) -> str:
         """Make `content` (a file's path, or bytes) appear under `key`, whole or not at all.
@@ -64,6 +67,7 @@ class Storage:
             content_type: what it is, for stores that keep that; files have their names.
             check: is called every now and then, the last time just before it appears, and may
                 raise to stop that.
+            metadata: what else is to be kept with it, in stores that can.
             is_ours: whether the file may be moved away, as nobody needs it any more where it is.
 
         Raises:
@@ -79,13 +83,19 @@ class Storage:
                 if self._folder:
                     self._folder.publish(source, key, check)
                 else:
-                    self._upload(source, size, key, content_type, check)
+                    attributes = {"Content-Type": content_type, **metadata}
+                    self._upload(source, size, key, attributes, check)
         except (BaseError, OSError, ValueError) as error:  # the last: a key that leads elsewhere
             raise _refused("store the file", error) from error
         return f"{self._url}/{key}"
 
     def _upload(
-        self, source: BinaryIO, size: int, key: str, content_type: str, check: Callable[[], None]
+        self,
+        source: BinaryIO,
+        size: int,
+        key: str,
+        attributes: Mapping[str, str],
+        check: Callable[[], None],
     ) -> None:
         """Put the object from a thread of its own, so that a store that hangs keeps nobody here.
 
@@ -101,7 +111,7 @@ class Storage:
 
         def put() -> None:
             try:
-                self._put(source, size, key, content_type, go_on)
+                self._put(source, size, key, attributes, go_on)
             except BaseException as error:  # noqa: BLE001  (for the one who waits)
                 done.set_exception(error)
             else:
@@ -119,7 +129,12 @@ class Storage:
         done.result()
 
     def _put(
-        self, source: BinaryIO, size: int, key: str, content_type: str, go_on: Callable[[], None]
+        self,
+        source: BinaryIO,
+        size: int,
+        key: str,
+        attributes: Mapping[str, str],
+        go_on: Callable[[], None],
     ) -> None:
         part_bytes = max(PART_BYTES, size // MOST_PARTS)
         # a small one goes in one call, and no part of it can be left lying about
@@ -128,7 +143,7 @@ class Storage:
             self._store(),
             key,
             content,
-            attributes={"Content-Type": content_type},
+            attributes=dict(attributes),
             chunk_size=part_bytes,
             max_concurrency=PARTS_AT_ONCE,
         )
@@ -152,6 +167,29 @@ class Storage:
         if self._folder:
             return from_url(self._url, mkdir=True)
         return from_url(self._url)
+
+
+def read(url: str) -> Iterator[bytes]:
+    """Give what is stored under a URL that `Storage.publish` returned, piece by piece.
+
+    Raises:
+        FileNotFoundError: nothing is.
+        Transient: it can't be read.
+    """
+    parts = urlsplit(url)
+    try:
+        if parts.scheme == "file":
+            with Path(unquote(parts.path)).open("rb") as file:
+                while piece := file.read(READ_BYTES):
+                    yield piece
+            return
+        place, _, name = url.rpartition("/")
+        for chunk in obstore.get(from_url(place), unquote(name)).stream(min_chunk_size=READ_BYTES):
+            yield bytes(chunk)
+    except FileNotFoundError:  # obstore's own is one of these
+        raise
+    except (BaseError, OSError, ValueError) as error:
+        raise _refused("read the file", error) from error
 
 
 def _pieces(source: BinaryIO, size: int, go_on: Callable[[], None]) -> Iterator[bytes]:

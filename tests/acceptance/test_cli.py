@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import pytest
 
@@ -56,6 +57,14 @@ def test_request_list_and_show_tell_the_story(stage: Stage) -> None:
     assert row["metadata"] == {"a": 1}
     assert request_id in stage.cli("list").stdout
     assert stage.cli("list", "--state", "failed", "--json").stdout == ""
+    verified = stage.cli("verify")
+    assert verified.returncode == 0, verified.stdout
+    assert verified.stdout.endswith("1 read, 0 not as they were stored\n")
+    with Path(unquote(urlsplit(str(export.storage_url)).path)).open("ab") as film:
+        film.write(b"x")
+    verified = stage.cli("verify", request_id)
+    assert verified.returncode == 1
+    assert "FAIL" in verified.stdout
     for name in (request_id, str(export.id)):
         told = stage.cli("show", name)
         assert told.returncode == 0

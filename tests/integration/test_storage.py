@@ -25,8 +25,9 @@ def publish(
     content: Path | bytes,
     key: str = "a/b.mp4",
     check: Callable[[], None] = lambda: None,
+    **metadata: str,
 ) -> str:
-    return storage.publish(content, key, content_type="video/mp4", check=check)
+    return storage.publish(content, key, content_type="video/mp4", check=check, metadata=metadata)
 
 
 def refusal(storage: Storage, content: Path | bytes, key: str = "a/b.mp4") -> str:
@@ -261,10 +262,12 @@ def _aws(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_object_store_gets_the_object_with_its_type(monkeypatch: pytest.MonkeyPatch) -> None:
     with raw_server(http(ETag='"1"', Content_Length="0")) as heard:
         monkeypatch.setenv("AWS_ENDPOINT_URL", heard.url)
-        assert publish(Storage("s3://bucket/prefix/"), b"film") == "s3://bucket/prefix/a/b.mp4"
+        url = publish(Storage("s3://bucket/prefix/"), b"film", sha256="1234")
+        assert url == "s3://bucket/prefix/a/b.mp4"
     (request,) = heard.requests
     assert request.startswith(b"PUT /bucket/prefix/a/b.mp4 HTTP/1.1\r\n")
     assert b"\r\ncontent-type: video/mp4\r\n" in request.lower()
+    assert b"\r\nx-amz-meta-sha256: 1234\r\n" in request.lower()
     assert request.endswith(b"film")
 
 

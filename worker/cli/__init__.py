@@ -53,6 +53,9 @@ COMMANDS = {
     "show": Listed(
         "worker.cli.request:show", "Tell the story of a request, by its id or its export's."
     ),
+    "verify": Listed(
+        "worker.cli.operate:verify", "Read stored films again, and compare them with the record."
+    ),
     "worker": Listed("worker.cli.operate:worker", "Run a worker, and start it again if it dies."),
 }
 

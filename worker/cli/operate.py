@@ -5,8 +5,8 @@ from contextlib import ExitStack
 import click
 
 import migrations
+from worker import audit, embedded
 from worker import doctor as doctors
-from worker import embedded
 from worker.cli.client import reached
 from worker.outfit import outfit
 from worker.settings import EMBEDDED, load, load_client
@@ -59,5 +59,29 @@ def doctor() -> None:
         ill |= not finding.well
         mark = click.style("ok  ", fg="green") if finding.well else click.style("FAIL", fg="red")
         click.echo(f"{mark}  {finding.what:<9} {finding.says}")
+    if ill:
+        raise click.exceptions.Exit(1)
+
+
+@click.command()
+@click.argument("ids", metavar="[ID...]", nargs=-1)
+def verify(ids: tuple[str, ...]) -> None:
+    """Read stored films again, and compare them with the record.
+
+    Those of the requests or exports that are named, or all. The exit status is 0 only if each is
+    there, byte by byte.
+    """
+    count = ill = 0
+    try:
+        for record in audit.stored(load_client(), ids):
+            count += 1
+            difference = audit.differs(record)
+            ill += bool(difference)
+            mark = click.style("FAIL", fg="red") if difference else click.style("ok  ", fg="green")
+            says = f"  {difference}" if difference else ""
+            click.echo(f"{mark}  {record.export_id}  {record.url}{says}")
+    except LookupError as error:
+        raise click.ClickException(str(error)) from None
+    click.echo(f"{count} read, {ill} not as they were stored")
     if ill:
         raise click.exceptions.Exit(1)

@@ -103,7 +103,16 @@ def _bring(kit: Kit, export: Export, heartbeat: Heartbeat) -> Brought:
         _check_audio(kit, export, film)
         captions, captions_url = _captions(kit, f"{url}.ttml", _beside(key, ".ttml"), heartbeat)
         storage_url = kit.storage.publish(
-            part.path, key, content_type="video/mp4", check=heartbeat.check, is_ours=True
+            part.path,
+            key,
+            content_type="video/mp4",
+            check=heartbeat.check,
+            metadata={
+                "asset": export.asset,
+                "export": str(export.id),
+                "sha256": fetched.sha256,
+            },
+            is_ours=True,
         )
     return Brought(fetched, film, storage_url, captions, captions_url)
 
