@@ -17,18 +17,20 @@ MOST_TRIES = 100
 _NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL})
 
 
-def make(path: Path) -> FileIO:
+def make(path: Path, *, waits: bool = True) -> FileIO:
     """Return a new file at `path`, to read and to write, which is ours until it is closed.
 
-    Where the file system has no locks, nobody will ever take it for abandoned.
+    Where the file system has no locks, nobody will ever take it for abandoned. Somebody may take it
+    in the moment before it is locked, a sweeper for an instant: `waits` is whether for that.
 
     Raises:
-        OSError: it can't be made.
+        OSError: it can't be made; or it was taken, and is not waited for.
     """
+    how = fcntl.LOCK_EX if waits else fcntl.LOCK_EX | fcntl.LOCK_NB
     for _ in range(MOST_TRIES):
         file = path.open("x+b", buffering=0)
         try:
-            fcntl.flock(file, fcntl.LOCK_EX)
+            fcntl.flock(file, how)
             if owns(file, path):
                 return file
         except OSError as error:

@@ -14,6 +14,7 @@ from tests.factories import Clock, an_asset, make_export, make_kit
 from tests.uplynk import Course, End, Killed, Plans, Uplynk
 from worker import steps
 from worker.cloudslicer import JobState
+from worker.steps import Kit
 
 Sessions = sessionmaker[Session]
 
@@ -49,11 +50,9 @@ def of(sessions: Sessions, request_id: str) -> Export:
 
 
 def test_a_job_that_a_rival_has_made_meanwhile_is_left_to_it(
-    sessions: Sessions, tmp_path: Path
+    sessions: Sessions, clock: Clock, plans: Plans, uplynk: Uplynk, kit: Kit
 ) -> None:
-    clock, plans, asset = Clock(), Plans(), an_asset()
-    uplynk = Uplynk(clock, course=plans)
-    kit = replace(make_kit(sessions, tmp_path, now=clock), slicer=uplynk)
+    asset = an_asset()
     steps.create(kit, "he-aac", {"asset": asset})
     plans.plan("create_export", Course(End.UNHEARD))
     steps.submit(kit)
@@ -106,11 +105,9 @@ def test_a_job_that_was_found_and_is_anothers_by_now_is_looked_for_again(
 
 @pytest.mark.parametrize("state", [JobState.CANCELLED, JobState.ERROR])
 def test_a_job_that_came_to_nothing_before_is_not_the_exports(
-    sessions: Sessions, tmp_path: Path, state: JobState
+    sessions: Sessions, clock: Clock, plans: Plans, uplynk: Uplynk, kit: Kit, state: JobState
 ) -> None:
-    clock, plans, asset = Clock(), Plans(), an_asset()
-    uplynk = Uplynk(clock, course=plans)
-    kit = replace(make_kit(sessions, tmp_path, now=clock), slicer=uplynk)
+    asset = an_asset()
     uplynk.create_export(asset, aaclc=False)  # by somebody else
     uplynk.finish("job-1", state)
     clock.move(minutes=5)

@@ -1,13 +1,14 @@
 """Fetch: what is there is gone on with, if it is surely of the same file, and else not."""
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from emulator.server import Emulator
-from tests.fetching import Told, Watch, a_file, failure, get, path_in
+from tests.fetching import SINGLE, Told, Watch, a_file, failure, get, path_in
 from tests.raw_server import Say, http, raw_server
 from worker.transfer.fetch import Fetched
 
@@ -231,3 +232,15 @@ def test_the_range_goes_with_each_redirect(path: Path) -> None:
         failure(heard.url, path)
         assert get(heard.url, path) == WHOLE
     assert asked(heard.requests[3]) == {"Range": f"bytes={HALF}-", "If-Range": '"1"'}
+
+
+def test_a_range_that_is_cut_short_is_not_the_end_of_a_file_of_unknown_length(path: Path) -> None:
+    some = http(
+        "206 Partial Content",
+        FILM[HALF:9000],
+        Content_Range=f"bytes {HALF}-8999/{SIZE}",
+        Content_Length=str(9000 - HALF),
+        ETag='"1"',
+    )
+    with raw_server(chunked(FILM[:HALF]), some, rest(9000)) as heard:
+        assert get(heard.url, path, manner=replace(SINGLE, most_breaks=3)) == WHOLE

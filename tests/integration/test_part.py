@@ -1,12 +1,15 @@
 """Part: a file on its way is gone on with by one at a time, and never with the wrong bytes."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Timer
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -14,11 +17,12 @@ import pytest
 from emulator.server import Emulator
 from tests.fetching import EXPORT, Watch, a_file, get, path_in
 from tests.waiting import wait_until
+from worker import held
 from worker.transfer.part import (
     NOTE_BYTES,
     SYNC_BYTES,
     Origin,
-    abandoned,
+    exports_in,
     open_part,
     remove_abandoned,
 )
@@ -69,7 +73,7 @@ def test_one_that_is_written_to_is_left_alone(tmp_path: Path) -> None:
             second.begin(ORIGIN)
             second.write(0, b"other")
             first.write(4, b"+more")
-            assert abandoned(tmp_path) == set()
+            assert exports_in(tmp_path) == {EXPORT}
             remove_abandoned(tmp_path, EXPORT)
             assert second.path.read_bytes() == b"other"
         assert first.path.read_bytes() == b"half+more"
@@ -147,6 +151,61 @@ def test_after_a_power_cut_nothing_that_was_not_synced_is_trusted(tmp_path: Path
     assert reopened(tmp_path) == (ORIGIN, 0)
 
 
+def written(path: Path, *lines: dict[str, Any]) -> None:
+    journal_of(path).write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+
+
+def test_what_was_synced_is_there_though_it_was_not_noted_since(tmp_path: Path) -> None:
+    path = left(tmp_path, b"x" * 10)
+    origin, _ = map(json.loads, journal_of(path).read_text().splitlines())
+    written(path, origin, {"there": [[0, 8]]}, {"synced": [[0, 10]]})
+    assert reopened(tmp_path) == (ORIGIN, 10)
+
+
+def test_what_was_cut_off_is_not_synced_any_more(tmp_path: Path) -> None:
+    path = left(tmp_path, b"x" * 10)
+    origin, _ = map(json.loads, journal_of(path).read_text().splitlines())
+    written(path, origin, {"there": [[0, 10]]}, {"synced": [[0, 10]]})
+    os.truncate(path, 5)
+    with open_part(tmp_path, EXPORT, UUID(int=3)) as part:
+        assert part.size_bytes == 5
+        part.write(8, b"later")  # behind a hole now
+    path = part.path
+    lines = [json.loads(line) for line in journal_of(path).read_text().splitlines()]
+    written(path, *lines, {"boot": "another"})
+    assert reopened(tmp_path) == (ORIGIN, 5)
+
+
+def test_nothing_is_trusted_of_a_part_that_the_disk_did_not_take(tmp_path: Path) -> None:
+    with open_part(tmp_path, EXPORT, UUID(int=2)) as part:
+        part.begin(ORIGIN)
+        part.write(0, b"half")
+        descriptors = Path("/proc/self/fd").iterdir()
+        (data,) = [each for each in descriptors if each.exists() and each.samefile(part.path)]
+        read_end, write_end = os.pipe()
+        os.dup2(write_end, int(data.name))  # a pipe can't be synced
+        os.close(write_end)
+        with pytest.raises(OSError, match="Invalid argument"):
+            part.sync(least_bytes=1)
+        with pytest.raises(OSError, match="Invalid argument"):
+            part.write(4, b"+rest")
+        assert journal_of(part.path).read_text() == ""
+        os.close(read_end)
+    with open_part(tmp_path, EXPORT, UUID(int=3)) as part:
+        assert (part.origin, part.size_bytes) == (None, 0)
+
+
+def test_a_part_that_is_held_in_passing_is_taken_over_all_the_same(tmp_path: Path) -> None:
+    path = left(tmp_path)
+    for suffix in (".part", ".journal"):
+        passing = held.take(path.with_suffix(suffix))
+        assert passing is not None
+        Timer(0.03, passing.close).start()
+        with open_part(tmp_path, EXPORT, uuid4()) as part:
+            assert part.size_bytes == 4
+        path = part.path
+
+
 def test_whoever_begins_anew_is_known_as_that(tmp_path: Path) -> None:
     left(tmp_path)
     other = Origin("http://x/z.mp4", '"2"', None)
@@ -163,13 +222,13 @@ def test_the_janitor_is_told_of_what_was_left_and_of_nothing_else(tmp_path: Path
     for name in ("x.part", f"{EXPORT}.part", "readme.txt", f"{'-' * 36}-{uuid4()}.part"):
         (tmp_path / name).write_text("")
     with open_part(tmp_path, alive, uuid4()):
-        assert abandoned(tmp_path) == {EXPORT, other}
+        assert exports_in(tmp_path) == {EXPORT, other, alive}
         remove_abandoned(tmp_path, EXPORT)
         remove_abandoned(tmp_path, other)
         remove_abandoned(tmp_path, alive)
-        assert abandoned(tmp_path) == set()
+        assert exports_in(tmp_path) == {alive}
         assert len(names(tmp_path)) == 4 + 2
-    assert abandoned(tmp_path / "nowhere") == set()
+    assert exports_in(tmp_path / "nowhere") == set()
 
 
 @contextmanager

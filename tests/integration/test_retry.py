@@ -1,35 +1,16 @@
 """Retry: what comes twice is done once, and what a code says is retried no more than that."""
 
-from dataclasses import replace
-from pathlib import Path
-
-import pytest
 from sqlalchemy import select
 from sqlalchemy.orm import Session, sessionmaker
 
 from models import Export, State
-from tests.factories import Clock, an_asset, make_kit
-from tests.uplynk import Plans, Uplynk
+from tests.factories import Clock, an_asset
+from tests.uplynk import Uplynk
 from worker import steps
 from worker.cloudslicer import JobState
 from worker.steps import Kit
 
 Sessions = sessionmaker[Session]
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def uplynk(clock: Clock) -> Uplynk:
-    return Uplynk(clock, course=Plans())
-
-
-@pytest.fixture
-def kit(sessions: Sessions, tmp_path: Path, clock: Clock, uplynk: Uplynk) -> Kit:
-    return replace(make_kit(sessions, tmp_path, now=clock), slicer=uplynk)
 
 
 def fails(kit: Kit, uplynk: Uplynk, clock: Clock) -> None:

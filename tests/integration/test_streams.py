@@ -3,8 +3,10 @@
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import pytest
@@ -135,6 +137,29 @@ def test_no_more_streams_come_from_a_host_than_it_has_lanes(
         assert requests(emulator) == 1
     assert get(url, path_in(tmp_path, 9), manner=replace(MANY, lanes=lanes)) == true
     assert list(tmp_path.glob("*.lane")) == []
+
+
+def test_nobody_waits_for_a_lane(tmp_path: Path) -> None:
+    lanes, all_know = Lanes(tmp_path, 2), Barrier(8, timeout=10)
+
+    def ask(_: int) -> bool:
+        with lanes.one("host") as is_free:
+            all_know.wait()  # one that waited for another's lane would never come here
+            return is_free
+
+    with ThreadPoolExecutor(8) as pool:
+        for _ in range(20):
+            assert sum(pool.map(ask, range(8))) <= 2
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.timeout(30)  # a read's patience is a minute
+def test_nobody_waits_for_helpers_that_have_nothing_left_to_bring(
+    emulator: Emulator, path: Path
+) -> None:
+    url, true = large(emulator)
+    emulator.control.fault("media", "hang", when="before", skip=1)
+    assert get(url, path, manner=MANY) == true
 
 
 def test_what_a_killed_process_brought_by_several_streams_is_not_brought_again(

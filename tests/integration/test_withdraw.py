@@ -18,6 +18,7 @@ from tests.factories import Clock, an_asset, make_kit
 from tests.uplynk import Course, End, Killed, Plans, Uplynk
 from worker import steps
 from worker.cloudslicer import JobState
+from worker.steps import Kit
 
 Sessions = sessionmaker[Session]
 
@@ -27,11 +28,15 @@ Sessions = sessionmaker[Session]
     [(JobState.DONE, 1, State.DOWNLOADING), (JobState.ERROR, 2, State.EXPORTING)],
 )
 def test_a_request_that_comes_back_while_its_job_is_stopped_gets_the_file_that_is_there(
-    sessions: Sessions, tmp_path: Path, ended_as: JobState, jobs: int, state: State
+    sessions: Sessions,
+    ended_as: JobState,
+    jobs: int,
+    state: State,
+    clock: Clock,
+    plans: Plans,
+    uplynk: Uplynk,
+    kit: Kit,
 ) -> None:
-    clock, plans = Clock(), Plans()
-    uplynk = Uplynk(clock, course=plans)
-    kit = replace(make_kit(sessions, tmp_path, now=clock), slicer=uplynk)
     steps.create(kit, "request", {"asset": an_asset()})
     steps.submit(kit)
     [job_id] = uplynk.made
@@ -57,11 +62,9 @@ def test_a_request_that_comes_back_while_its_job_is_stopped_gets_the_file_that_i
     [(End.UNANSWERED, 2), (End.DIED_AFTER, 2), (End.UNHEARD, 1), (End.DIED_BEFORE, 1)],
 )
 def test_a_request_that_comes_after_an_unheard_stop_is_exported_all_the_same(
-    sessions: Sessions, tmp_path: Path, end: End, jobs: int
+    sessions: Sessions, end: End, jobs: int, clock: Clock, plans: Plans, uplynk: Uplynk, kit: Kit
 ) -> None:
-    clock, plans, asset = Clock(), Plans(), an_asset()
-    uplynk = Uplynk(clock, course=plans)
-    kit = replace(make_kit(sessions, tmp_path, now=clock), slicer=uplynk)
+    asset = an_asset()
     steps.create(kit, "leaves", {"asset": asset})
     steps.submit(kit)
     steps.cancel(sessions, "leaves", now=clock())
@@ -84,11 +87,8 @@ def test_a_request_that_comes_after_an_unheard_stop_is_exported_all_the_same(
 
 @pytest.mark.parametrize("end", [End.UNANSWERED, End.DIED_AFTER, End.UNHEARD, End.DIED_BEFORE])
 def test_a_job_stopped_for_its_deadline_ends_so_whoever_hears_of_it(
-    sessions: Sessions, tmp_path: Path, end: End
+    sessions: Sessions, end: End, clock: Clock, plans: Plans, kit: Kit
 ) -> None:
-    clock, plans = Clock(), Plans()
-    uplynk = Uplynk(clock, course=plans)
-    kit = replace(make_kit(sessions, tmp_path, now=clock), slicer=uplynk)
     steps.create(kit, "request", {"asset": an_asset()})
     steps.submit(kit)
     clock.move(hours=25)
@@ -104,11 +104,8 @@ def test_a_job_stopped_for_its_deadline_ends_so_whoever_hears_of_it(
 
 
 def test_a_job_that_ends_well_though_it_was_told_to_stop_is_taken_on(
-    sessions: Sessions, tmp_path: Path
+    sessions: Sessions, clock: Clock, plans: Plans, uplynk: Uplynk, kit: Kit
 ) -> None:
-    clock, plans = Clock(), Plans()
-    uplynk = Uplynk(clock, course=plans)
-    kit = replace(make_kit(sessions, tmp_path, now=clock), slicer=uplynk)
     steps.create(kit, "request", {"asset": an_asset()})
     steps.submit(kit)
     clock.move(hours=25)
@@ -122,10 +119,9 @@ def test_a_job_that_ends_well_though_it_was_told_to_stop_is_taken_on(
         assert (export.state, export.stop_cause) == (State.DOWNLOADING, StopCause.LATE)
 
 
-def test_who_lost_the_claim_stops_no_job(sessions: Sessions, tmp_path: Path) -> None:
-    clock, plans = Clock(), Plans()
-    uplynk = Uplynk(clock, course=plans)
-    kit = replace(make_kit(sessions, tmp_path, now=clock), slicer=uplynk)
+def test_who_lost_the_claim_stops_no_job(
+    sessions: Sessions, clock: Clock, plans: Plans, uplynk: Uplynk, kit: Kit
+) -> None:
     steps.create(kit, "request", {"asset": an_asset()})
     steps.submit(kit)
     clock.move(hours=25)
@@ -144,11 +140,9 @@ def test_who_lost_the_claim_stops_no_job(sessions: Sessions, tmp_path: Path) -> 
 
 
 def test_a_stop_that_nobody_heard_is_not_taken_for_what_somebody_else_did(
-    sessions: Sessions, tmp_path: Path
+    sessions: Sessions, clock: Clock, plans: Plans, uplynk: Uplynk, kit: Kit
 ) -> None:
-    clock, plans, asset = Clock(), Plans(), an_asset()
-    uplynk = Uplynk(clock, course=plans)
-    kit = replace(make_kit(sessions, tmp_path, now=clock), slicer=uplynk)
+    asset = an_asset()
     steps.create(kit, "leaves", {"asset": asset})
     steps.submit(kit)
     steps.cancel(sessions, "leaves", now=clock())
@@ -170,11 +164,8 @@ def test_a_stop_that_nobody_heard_is_not_taken_for_what_somebody_else_did(
 
 
 def test_a_job_too_young_to_be_shown_is_stopped_once_it_is(
-    sessions: Sessions, tmp_path: Path
+    sessions: Sessions, clock: Clock, uplynk: Uplynk, kit: Kit
 ) -> None:
-    clock, plans = Clock(), Plans()
-    uplynk = Uplynk(clock, course=plans)
-    kit = replace(make_kit(sessions, tmp_path, now=clock), slicer=uplynk)
     steps.create(kit, "request", {"asset": an_asset()})
     steps.submit(kit)
     steps.cancel(sessions, "request", now=clock())

@@ -8,7 +8,7 @@ from models import Export, State, claims
 from models.state import TERMINAL
 from worker.steps.kit import Kit
 from worker.steps.report import Report, Step, Wake
-from worker.transfer.part import abandoned, remove_abandoned
+from worker.transfer.part import exports_in, remove_abandoned
 
 # So many downloads are woken by one sweep; each that ends wakes another.
 MOST_DOWNLOADS = 8
@@ -55,7 +55,7 @@ def _tidy(kit: Kit) -> None:
     """
     folder = kit.settings.scratch_dir
     with suppress(OSError):  # they cost room, and nothing else
-        left = abandoned(folder)
+        left = exports_in(folder)
         if not left:
             return
         with kit.sessions.begin() as session:

@@ -31,7 +31,7 @@ class Digest:
         self._kept: dict[int, memoryview] = {}
         self._lock = Lock()
         self._grown = Event()
-        self._error: OSError | None = None
+        self._error: Exception | None = None
         self._is_complete = Event()
         self._is_left = Event()
         self._thread = Thread(target=self._run, name=f"digest-{part.path.stem}", daemon=True)
@@ -50,6 +50,11 @@ class Digest:
         self._is_left.set()
         self._grown.set()
         self._thread.join()
+
+    @property
+    def size_bytes(self) -> int:
+        """How many bytes are in it by now."""
+        return self._at
 
     def finish(self, check: Callable[[], None]) -> str:
         """Return the SHA-256 in hex of all that is there by now.
@@ -79,7 +84,7 @@ class Digest:
     def _run(self) -> None:
         try:
             self._follow(memoryview(bytearray(READ_BYTES)))
-        except OSError as error:
+        except Exception as error:  # noqa: BLE001  (for the one who waits)
             self._error = error
 
     def _follow(self, buffer: memoryview) -> None:

@@ -1,5 +1,6 @@
 """Fetch: the bytes behind a URL come to a part file, counted and hashed on their way."""
 
+import errno
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -61,7 +62,10 @@ def fetch(
             if part.origin is None or part.size_bytes != part.origin.total_bytes:
                 with http.interruptible(guard):
                     _receive(http, url, part, guard=guard, bounds=bounds, manner=manner)
-            return Fetched(part.size_bytes, digest.finish(guard.check))
+            sha256 = digest.finish(guard.check)
+            if digest.size_bytes != part.size_bytes:
+                raise ask.broken_off("some of the file's bytes are lacking")
+            return Fetched(part.size_bytes, sha256)
 
 
 def fetch_text(http: FileSession, url: str, *, guard: Guard, most_bytes: int) -> bytes:
@@ -99,7 +103,7 @@ def _synced(part: Part) -> Iterator[None]:
     """Have what comes on the disk every now and then, without those waiting who bring it.
 
     Raises:
-        OSError: the disk did not take it.
+        OSError: the disk did not take it; nothing of the part is of use then.
     """
     over, errors = Event(), list[OSError]()
 
@@ -119,6 +123,7 @@ def _synced(part: Part) -> Iterator[None]:
         thread.join()
     if errors:
         raise errors[0]
+    part.sync(least_bytes=1)
 
 
 @contextmanager
@@ -137,6 +142,8 @@ def _writing(part: Part) -> Iterator[None]:
             part.discard()
         raise
     except OSError as error:
+        if error.errno == errno.EIO:
+            part.discard()  # what can't be read or written now won't be the next time
         if error.errno in FULL:
             part.discard()
             raise Transient(

@@ -32,7 +32,7 @@ class Lanes:
         for number in range(self.most):
             path = self.folder / f"{_UNSAFE.sub('_', host.lower())}.{number}.lane"
             try:
-                file = held.take(path) or held.make(path)
+                file = held.take(path) or held.make(path, waits=False)
             except OSError:  # it is another's, or nothing can be made here: then not one more
                 continue
             with file:

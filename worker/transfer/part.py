@@ -10,6 +10,7 @@ the part holds it.
 import json
 import os
 import re
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -24,9 +25,9 @@ from worker.transfer.spans import Spans
 
 # How much the death of its writer may cost.
 NOTE_BYTES = 1 << 20
-# How much a power cut may cost. The disk takes it in well under a second, so that a worker that is
-# told to stop is not kept by it.
+# How much a power cut may cost, at the least.
 SYNC_BYTES = 32 << 20
+TAKE_TRIES, TAKE_PAUSE_SECONDS = 5, 0.02
 
 _NAME = re.compile(r"([0-9a-f-]{36})-[0-9a-f-]{36}\.(?:part|journal)")
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
@@ -69,6 +70,7 @@ class Part:
         self._there = Spans()
         self._noted_bytes = self._synced_bytes = 0
         self._is_wanted = True
+        self._failure: OSError | None = None
         self._lock = Lock()
         self._recall()
 
@@ -83,6 +85,12 @@ class Part:
         """How many are there before the first that is lacking."""
         with self._lock:
             return self._there.prefix_bytes
+
+    @property
+    def unsynced_bytes(self) -> int:
+        """How many are there of which it is not known that the disk has them; 0 if none need be."""
+        with self._lock:
+            return self._there.size_bytes - self._synced_bytes if self.origin else 0
 
     def gaps(self, total_bytes: int | None) -> list[tuple[int, int | None]]:
         """Return the spans that are lacking; where the length is None, the last has no end."""
@@ -106,7 +114,13 @@ class Part:
                 self.origin = origin
 
     def write(self, at: int, piece: memoryview | bytes) -> None:
-        """Have `piece` at the byte `at`; it must not change any more."""
+        """Have `piece` at the byte `at`; it must not change any more.
+
+        Raises:
+            OSError: the disk does not take it, or did not take what came before.
+        """
+        if self._failure is not None:
+            raise self._failure
         view, to = memoryview(piece), at
         while view:  # unbuffered, so it may take less; on a full disk it does
             written = os.pwrite(self._data.fileno(), view, to)
@@ -122,18 +136,37 @@ class Part:
         return os.preadv(self._data.fileno(), [into], at)
 
     def sync(self, *, least_bytes: int = SYNC_BYTES) -> None:
-        """Have on the disk what is there, and know it; nothing if less than `least_bytes` came."""
+        """Have on the disk what is there, and know it; nothing if less than `least_bytes` came.
+
+        Where the disk fails, nothing of the part is trusted any more, by anybody: a later attempt
+        may succeed over pages that the system has dropped since (fsync(2), "errors").
+
+        Raises:
+            OSError: it fails.
+        """
         with self._lock:
             generation, there = self.generation, list(self._there)
             size = self._there.size_bytes
             if self.origin is None or size - self._synced_bytes < least_bytes:
                 return
-        os.fdatasync(self._data.fileno())
-        with self._lock:
-            if generation == self.generation:
+        try:
+            os.fdatasync(self._data.fileno())
+            with self._lock:
+                if generation != self.generation:
+                    return
                 self._note({"synced": there})
-                os.fsync(self._journal.fileno())
-                self._synced_bytes = size
+            os.fsync(self._journal.fileno())
+            self._synced_bytes = size
+        except OSError as error:
+            self._fail(error)
+            raise
+
+    def _fail(self, error: OSError) -> None:
+        with self._lock:
+            self._failure = error
+            self._is_wanted = False
+            with suppress(OSError):
+                self._journal.truncate(0)
 
     def discard(self) -> None:
         """Have it removed when it is closed: nobody is to go on with it."""
@@ -144,7 +177,7 @@ class Part:
         if not self._is_wanted or self.origin is None:
             _unlink(self._data, self.path)
             _unlink(self._journal, _journal_of(self.path))
-        elif self._unnoted_bytes:
+        elif self._unnoted_bytes and self._failure is None:
             with suppress(OSError):  # then that much comes again
                 self._note_there()
         self._journal.close()
@@ -164,11 +197,13 @@ class Part:
             self.begin(None)
             return
         is_remembered = boot is not None and boot == here
-        known = there if is_remembered else synced
-        self._there = known.cut(os.fstat(self._data.fileno()).st_size)
+        known = Spans([*there, *synced] if is_remembered else list(synced))
+        size = os.fstat(self._data.fileno()).st_size
+        self._there, synced = known.cut(size), synced.cut(size)
+        # before anything can grow where something was: what is no longer there is no longer synced
+        self._note({"there": list(self._there), "synced": list(synced), "boot": here})
+        os.fsync(self._journal.fileno())
         self._data.truncate(max((end for _, end in self._there), default=0))
-        if not is_remembered:
-            self._note({"there": list(self._there), "boot": here})
         self._noted_bytes = self._there.size_bytes
         self._synced_bytes = min(synced.size_bytes, self._noted_bytes)
         self.origin = origin
@@ -182,8 +217,16 @@ class Part:
         self._noted_bytes = self._there.size_bytes
 
     def _note(self, members: dict[str, Any]) -> None:
-        self._journal.seek(0, os.SEEK_END)
-        self._journal.write(f"{json.dumps(members)}\n".encode())
+        if self._failure is not None:
+            return
+        start = self._journal.seek(0, os.SEEK_END)
+        line = memoryview(f"{json.dumps(members)}\n".encode())
+        try:
+            while line:  # on a full disk it takes less
+                line = line[self._journal.write(line) :]
+        except OSError:
+            self._journal.truncate(start)  # a torn line would take the rest with it
+            raise
 
 
 @contextmanager
@@ -210,16 +253,17 @@ def open_part(folder: Path, export_id: UUID, claim: UUID) -> Iterator[Part]:
         part.close()
 
 
-def abandoned(folder: Path) -> set[UUID]:
-    """Return the exports of which `folder` has parts that nobody writes to.
+def exports_in(folder: Path) -> set[UUID]:
+    """Return the exports of which `folder` has parts, whoever writes to them.
+
+    By their names: to lock one only to see whether it is free keeps it from who is to take it over.
 
     Raises:
         OSError: the folder can't be read.
     """
     found = set()
     for path in folder.glob("*"):
-        if (match := _NAME.fullmatch(path.name)) and (file := held.take(path)):
-            file.close()
+        if match := _NAME.fullmatch(path.name):
             with suppress(ValueError):
                 found.add(UUID(match[1]))
     return found
@@ -257,10 +301,26 @@ def _taken_over(folder: Path, export_id: UUID, path: Path) -> Part | None:
 
 
 def _opened(path: Path) -> Part | None:
-    if (data := held.take(path)) is None:
+    """Return the part at `path`, or None if somebody holds it, and not just in passing."""
+    if (data := _taken(path)) is None:
         return None
-    journal = held.take(_journal_of(path)) or held.make(_journal_of(path))
+    journal = _taken(_journal_of(path))
+    if journal is None:
+        try:
+            journal = held.make(_journal_of(path))
+        except FileExistsError:  # somebody holds that: then the part is worth nothing to us
+            data.close()
+            return None
     return Part(path, data, journal)
+
+
+def _taken(path: Path) -> FileIO | None:
+    """Return the file, ours; who holds it in passing, as it dies say, is waited for a moment."""
+    for _ in range(TAKE_TRIES):
+        if (file := held.take(path)) is not None or not path.exists():
+            return file
+        time.sleep(TAKE_PAUSE_SECONDS)
+    return None
 
 
 def _made(path: Path) -> Part:

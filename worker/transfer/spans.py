@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from threading import Lock
 
 # Who has nothing left to bring takes the back half of another's rest, if that is worth a request.
-LEAST_SHARED_BYTES = 4 << 20
+LEAST_SHARED_BYTES = 1 << 20
 
 
 class Spans:
@@ -143,9 +143,9 @@ class Plan:
 
     @property
     def is_done(self) -> bool:
-        """Whether nothing is lacking that somebody could still bring, or is bringing."""
+        """Whether nothing is lacking; the last of it may just be written."""
         with self._lock:
-            return not self._free and not self._taken
+            return not self._free and all(each.at == each.end for each in self._taken)
 
     def _coming_to(self, rest: Share) -> Share | None:
         """Return the share that ends where `rest` begins, and that would bring all of that too."""

@@ -29,6 +29,11 @@ LEAST_BYTES = 16 << 20
 # A stream that brought so much before it broke has not failed; and a break is waited over so long.
 LEAST_PROGRESS_BYTES = 1 << 20
 PAUSE_SECONDS = 0.2
+# A line that is faster than the disk waits for it here: whoever is to stop waits for the rest.
+MOST_UNSYNCED_BYTES = 256 << 20
+UNSYNCED_PAUSE_SECONDS = 0.05
+# A server that takes no more streams may do so again.
+FEWER_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +84,7 @@ class Streams:
         self._most = self._wanted = 1
         self._counts = tuner(most=1, first=1)
         self._since, self._done_then = 0.0, 0
+        self._may_help, self._fewer_until = False, 0.0
         self._helpers: dict[int, Thread] = {}
         self._siblings: list[FileSession] = []
         self._error: BaseException | None = None
@@ -95,11 +101,12 @@ class Streams:
         traceback: TracebackType | None,
     ) -> None:
         self._is_over = True
-        if error is not None:
-            for http in self._siblings:
-                http.cut()
+        for http in list(self._siblings):
+            http.cut()
         for helper in list(self._helpers.values()):
             helper.join()
+        if error is None and self._error is not None:
+            raise self._error  # of the last write of all
 
     def bring(self, reply: requests.Response) -> None:
         """Bring all that is lacking, beginning with `reply`, which brings the first gap.
@@ -128,6 +135,7 @@ class Streams:
             try:
                 with closing(reply or self._asked(http, share, number)) as opened:
                     self._pour(opened, share, number)
+                breaks = 0
             except Transient as error:
                 self._check()
                 breaks = 0 if share.at - first >= LEAST_PROGRESS_BYTES else breaks + 1
@@ -191,11 +199,15 @@ class Streams:
                 raise self._error
             if number == 0:
                 self._tune(done)
-        if share.end is None:
+        if share.end is None and self._ends_here(reply, share):
             self._plan.end(share)
-        elif share.at < share.end:
+        elif share.end is None or share.at < share.end:
             done = self._part.size_bytes
             raise ask.broken_off(f"{done} bytes came of {self._total} that were declared")
+
+    def _ends_here(self, reply: requests.Response, share: Share) -> bool:
+        """Return whether the file ends where a reply did; one to a range may bring less."""
+        return reply.status_code == ask.OK or replies.total_bytes(reply) == share.at
 
     def _write(self, share: Share, rest: memoryview) -> None:
         """Write a piece, but for what of it is another's by now."""
@@ -204,6 +216,8 @@ class Streams:
             self._bounds.check_size(at + size)
             self._part.write(at, rest[:size])
             rest = rest[size:]
+            while self._part.unsynced_bytes > MOST_UNSYNCED_BYTES:
+                self._wait(UNSYNCED_PAUSE_SECONDS)
             if share.at == share.end and not self._plan.extend(share):
                 return
 
@@ -215,7 +229,7 @@ class Streams:
         )
         is_large = self._total is not None and self._total - done >= LEAST_BYTES
         if knows_ranges and is_large and self._part.origin is not None:
-            self._most = self._manner.most_streams
+            self._may_help, self._most = True, self._manner.most_streams
         self._counts = tuner(most=self._most, first=FIRST_STREAMS)
         self._since, self._done_then = time.monotonic(), done
         self._hire(next(self._counts))
@@ -223,6 +237,8 @@ class Streams:
     def _tune(self, done: int) -> None:
         """Have as many helpers as the rate says that are of use."""
         seconds = time.monotonic() - self._since
+        if self._may_help and time.monotonic() > self._fewer_until:
+            self._most = self._manner.most_streams
         if seconds >= RATE_SECONDS:
             count = self._counts.send((done - self._done_then) / seconds)
             self._since, self._done_then = time.monotonic(), done
@@ -235,8 +251,12 @@ class Streams:
             if helper is None or not helper.is_alive():
                 name = f"stream-{number}-{self._part.path.stem}"
                 helper = Thread(target=self._help, args=(number,), name=name, daemon=True)
+                try:
+                    helper.start()
+                except RuntimeError:  # this machine has no more threads to give
+                    self._fewer_than(number)
+                    return
                 self._helpers[number] = helper
-                helper.start()
 
     def _help(self, number: int) -> None:
         """Be a helper; what goes wrong here ends it all only if it is final."""
@@ -258,10 +278,11 @@ class Streams:
             self._http.cut()
 
     def _fewer_than(self, number: int) -> None:
-        """Have no helper of this number or above any more: the server takes no more streams."""
+        """Have no helper of this number or above for a while: the server takes no more streams."""
         if number:
             self._most = min(self._most, number)
             self._wanted = min(self._wanted, number)
+            self._fewer_until = time.monotonic() + FEWER_SECONDS
 
     def _give_back(self, share: Share) -> None:
         with self._changed:
