@@ -187,6 +187,7 @@ def test_nothing_is_trusted_of_a_part_that_the_disk_did_not_take(tmp_path: Path)
         os.close(write_end)
         with pytest.raises(OSError, match="Invalid argument"):
             part.sync(least_bytes=1)
+        assert part.unsynced_bytes == 0, "nobody waits for a disk that failed"
         with pytest.raises(OSError, match="Invalid argument"):
             part.write(4, b"+rest")
         assert journal_of(part.path).read_text() == ""

@@ -90,7 +90,8 @@ class Part:
     def unsynced_bytes(self) -> int:
         """How many are there of which it is not known that the disk has them; 0 if none need be."""
         with self._lock:
-            return self._there.size_bytes - self._synced_bytes if self.origin else 0
+            is_synced = self.origin is not None and self._failure is None
+            return self._there.size_bytes - self._synced_bytes if is_synced else 0
 
     def gaps(self, total_bytes: int | None) -> list[tuple[int, int | None]]:
         """Return the spans that are lacking; where the length is None, the last has no end."""
