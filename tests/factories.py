@@ -44,8 +44,8 @@ class Clock:
         self.time += timedelta(**by)
 
 
-def make_export(sessions: sessionmaker[Session], *, state: State, **members: Any) -> Export:
-    """Return an export in `state`, now in the database, and due now unless `members` say else."""
+def build_export(*, state: State, **members: Any) -> Export:
+    """Return an export in `state`, due now unless `members` say else."""
     now = datetime.now(UTC)
     values = {
         "id": uuid4(),
@@ -57,7 +57,12 @@ def make_export(sessions: sessionmaker[Session], *, state: State, **members: Any
         "due_at": now,
         **members,
     }
-    export = Export(state=state, **values)
+    return Export(state=state, **values)
+
+
+def make_export(sessions: sessionmaker[Session], *, state: State, **members: Any) -> Export:
+    """Return such an export, now in the database."""
+    export = build_export(state=state, **members)
     with sessions.begin() as session:
         session.add(export)
     return export
