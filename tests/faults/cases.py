@@ -94,9 +94,9 @@ _OF_FILES: Mapping[str, Variants] = MappingProxyType(
         "delay": ({"seconds": _SOON},),
         "hang": ({"when": "before", "cap_seconds": _SOON},),
         "status": ({"status": 410}, {"status": 429}, {"status": 503}),
-        "truncate": ({"bytes": 1000},),
+        "truncate": ({"bytes": 100},),  # so little that no number of tries brings a film
         "short": ({"bytes": 1000},),
-        "cut": ({"bytes": 1000},),
+        "cut": ({"bytes": 100},),
         "throttle": ({"bytes_per_second": 1_000_000},),
     }
 )
