@@ -288,3 +288,11 @@ def test_a_process_that_slept_past_its_claim_changes_nothing_of_its_successors(
     assert not first.samefile(second)
     remove_abandoned(tmp_path, EXPORT)
     assert names(tmp_path) == []
+
+
+def test_of_a_part_that_was_moved_away_nothing_stays(tmp_path: Path) -> None:
+    with open_part(tmp_path, EXPORT, UUID(int=2)) as part:
+        part.begin(ORIGIN)
+        part.write(0, b"film")
+        part.path.rename(tmp_path / "film.mp4")
+    assert names(tmp_path) == ["film.mp4"]

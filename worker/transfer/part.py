@@ -174,8 +174,12 @@ class Part:
         self._is_wanted = False
 
     def close(self) -> None:
-        """Let go of it; it stays for the next one, if there is something to go on with."""
-        if not self._is_wanted or self.origin is None:
+        """Let go of it; it stays for the next one, if there is something to go on with.
+
+        There is nothing where the file was moved away, into the storage.
+        """
+        is_there = held.owns(self._data, self.path)
+        if not self._is_wanted or self.origin is None or not is_there:
             _unlink(self._data, self.path)
             _unlink(self._journal, _journal_of(self.path))
         elif self._unnoted_bytes and self._failure is None:
