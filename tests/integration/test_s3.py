@@ -113,23 +113,9 @@ def test_an_upload_that_is_to_stop_takes_itself_back(bucket: str, tmp_path: Path
     assert b"".join(storage.read(f"{bucket}/archive/a/b.mp4")) == b"old"
 
 
-KILLED = """
-import os, sys, signal
-from pathlib import Path
-from worker.storage import Storage
-calls = []
-def check():
-    calls.append(1)
-    if len(calls) == 4:
-        os.kill(os.getpid(), signal.SIGKILL)
-url, path = sys.argv[1:]
-Storage(url).publish(Path(path), "a/b.mp4", content_type="video/mp4", check=check)
-"""
-
-
 def test_a_killed_upload_shows_nothing_and_the_next_is_whole(bucket: str, tmp_path: Path) -> None:
     path = a_large_file(tmp_path)
-    command = [sys.executable, "-c", KILLED, f"{bucket}/archive", str(path)]
+    command = [sys.executable, "-m", "tests.publisher", f"{bucket}/archive", str(path), "4"]
     assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
     assert keys(bucket) == []
     assert b"".join(storage.read(publish(bucket, path))) == path.read_bytes()

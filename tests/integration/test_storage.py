@@ -210,24 +210,10 @@ def test_whoever_is_to_stop_leaves_the_folder_as_it_was(tmp_path: Path) -> None:
         assert (tmp_path / "exports/a/b.mp4").read_bytes() == b"old"
 
 
-KILLED = """
-import os, sys, signal
-from pathlib import Path
-from worker.storage import Storage
-calls = []
-def check():
-    calls.append(1)
-    if len(calls) == 5:
-        os.kill(os.getpid(), signal.SIGKILL)
-url, path = sys.argv[1:]
-Storage(url).publish(Path(path), "a/b.mp4", content_type="video/mp4", check=check)
-"""
-
-
 def test_what_a_killed_process_left_is_removed_by_the_next(tmp_path: Path) -> None:
     store, part = tmp_path / "exports", a_large_file(tmp_path)
     publish(folder_of(store), b"old")
-    command = [sys.executable, "-c", KILLED, store.as_uri(), str(part)]
+    command = [sys.executable, "-m", "tests.publisher", store.as_uri(), str(part), "5"]
     assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
     assert files_in(store) == ["a/.b.mp4.0.staging", "a/b.mp4"]
     assert (store / "a/b.mp4").read_bytes() == b"old"
