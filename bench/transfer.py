@@ -184,21 +184,24 @@ CONTENDERS: dict[str, Contender] = {
 RIVALS = ("curl", "aria2c -x8")
 
 
-def measure(url: str, where: Path, rounds: int) -> dict[str, dict[str, float]]:
+def measure(url: str, where: Path, rounds: int) -> dict[str, dict[str, Any]]:
     """Have all contenders bring the film, in turns; returns the medians of what it took each."""
     took: dict[str, list[Mapping[str, Any]]] = {name: [] for name in CONTENDERS}
+    names, order = list(CONTENDERS), random.Random(1)
     for _ in range(rounds):
-        for name, bring in CONTENDERS.items():
+        order.shuffle(names)  # nobody always finds the disk as the same one left it
+        for name in names:
             folder = where / "storage"
             folder.mkdir()
             os.sync()  # what the one before left to the disk is not this one's
-            took[name].append(bring(url, folder))
+            took[name].append(CONTENDERS[name](url, folder))
             rmtree(folder)
     return {
         name: {
             figure: median(float(each[figure]) for each in all_of)
             for figure in ("seconds", "cpu_seconds", "peak_mib")
         }
+        | {"each_seconds": [each["seconds"] for each in all_of]}
         for name, all_of in took.items()
     }
 

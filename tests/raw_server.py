@@ -19,7 +19,8 @@ class Say:
     """An answer: `head` at once; then silence until the test is over, a reset, or the end.
 
     A deaf server does not even read what it answers. One that drips says a byte at a time, with so
-    much silence before each, and begins anew at `from_byte` when it is through.
+    much silence before each, and begins anew at `from_byte` when it is through. One that goes on
+    gives its next answer on the same connection.
     """
 
     head: bytes = b""
@@ -28,6 +29,7 @@ class Say:
     reset: bool = False
     drip_seconds: float = 0.0
     from_byte: int = 0
+    goes_on: bool = False
 
 
 @dataclass
@@ -66,9 +68,10 @@ class _Handler(BaseRequestHandler):
         if server.tls:
             connection = server.tls.wrap_socket(connection, server_side=True)
         with connection:  # under TLS it is none of the server's, which would close only its own
-            self._say(server, connection)
+            while self._say(server, connection):
+                pass
 
-    def _say(self, server: _Server, connection: socket.socket) -> None:
+    def _say(self, server: _Server, connection: socket.socket) -> bool:
         with server.turn:
             answer = server.answers.pop(0) if len(server.answers) > 1 else server.answers[0]
         if not answer.deaf:
@@ -80,6 +83,7 @@ class _Handler(BaseRequestHandler):
             server.over.wait(30)
         if answer.reset:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
+        return answer.goes_on
 
 
 def _drip(connection: socket.socket, answer: Say, over: Event) -> None:

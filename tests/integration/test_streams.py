@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from threading import Barrier
@@ -12,11 +13,14 @@ from typing import Any
 import pytest
 
 from emulator.server import Emulator
-from tests.fetching import Told, Watch, a_file, failure, get, path_in
+from tests.fetching import LOCAL, Told, Watch, a_file, failure, get, path_in
+from tests.raw_server import Say, raw_server
 from tests.waiting import wait_until
+from worker.transfer import ask
 from worker.transfer.fetch import Fetched, Manner
 from worker.transfer.lanes import Lanes
-from worker.transfer.part import NOTE_BYTES
+from worker.transfer.part import NOTE_BYTES, Origin
+from worker.transfer.session import FileSession
 from worker.transfer.stall import Floor
 
 SIZE = 48_000_000
@@ -34,6 +38,11 @@ def large(emulator: Emulator, size: int = SIZE) -> tuple[str, Fetched]:
     return url, Fetched(true["size_bytes"], true["sha256"])
 
 
+def slow_first(emulator: Emulator) -> None:
+    """Have the first stream wait for its line, so that there are helpers."""
+    emulator.control.fault("media", "throttle", bytes_per_second=30_000_000, times=1)
+
+
 def requests(emulator: Emulator) -> int:
     return int(emulator.control.calls()["calls"].get("media", 0))
 
@@ -46,6 +55,19 @@ def test_a_large_file_comes_by_several_streams_in_no_order(emulator: Emulator, p
     assert requests(emulator) >= 4
     assert guard.reports[-1][1] == SIZE
     assert max(done for done, _ in guard.reports) == SIZE
+
+
+@pytest.mark.parametrize(("read", "connections"), [(3, 1), (2, 2)])
+def test_a_connection_whose_share_has_come_is_used_again(read: int, connections: int) -> None:
+    part = b"HTTP/1.1 206 Partial Content\r\nContent-Length: 3\r\n\r\nabc"
+    with raw_server(Say(part, goes_on=True)) as heard, FileSession(LOCAL) as http:
+        for start in (0, 3):
+            origin = Origin(heard.url, '"a"', None)
+            with closing(ask.span(http, heard.url, origin, start, start + 3)) as reply:
+                assert reply.raw.read1(read) == b"abc"[:read]
+                is_read = ask.is_read(reply)
+            (http.let_go if is_read else http.hang_up)()
+    assert heard.connections == connections
 
 
 def test_a_small_file_comes_by_one(emulator: Emulator, path: Path) -> None:
@@ -78,14 +100,17 @@ def test_a_server_that_gives_no_helper_what_it_asks_for_gives_it_all_to_one(
     kind: str, parameters: dict[str, Any], emulator: Emulator, path: Path
 ) -> None:
     url, true = large(emulator)
-    emulator.control.fault("media", kind, skip=1, **parameters)
+    slow_first(emulator)
+    emulator.control.fault("media", kind, **parameters)
     assert get(url, path, manner=MANY) == true
+    assert requests(emulator) > 1
 
 
 def test_streams_that_break_are_taken_up_again_on_the_spot(emulator: Emulator, path: Path) -> None:
     url, true = large(emulator)
     emulator.control.fault("media", "cut", bytes=2_000_000, times=12)
     assert get(url, path, manner=MANY) == true
+    assert requests(emulator) > 12
 
 
 def test_a_file_that_never_comes_further_is_given_up_and_kept(
@@ -158,8 +183,10 @@ def test_nobody_waits_for_helpers_that_have_nothing_left_to_bring(
     emulator: Emulator, path: Path
 ) -> None:
     url, true = large(emulator)
-    emulator.control.fault("media", "hang", when="before", skip=1)
+    slow_first(emulator)
+    emulator.control.fault("media", "hang", when="before")
     assert get(url, path, manner=MANY) == true
+    assert requests(emulator) > 1
 
 
 def test_what_a_killed_process_brought_by_several_streams_is_not_brought_again(

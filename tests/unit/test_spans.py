@@ -52,7 +52,7 @@ def test_no_byte_is_brought_twice_or_by_nobody(
     wanted = {byte for start, end in lacking for byte in range(start, end or 0)}
     plan, taken, brought = Plan(lacking), list[Share](), list[int]()
     for step, number in steps:
-        if step == "take" and (share := plan.take(least=2)):
+        if step == "take" and (share := plan.take(streams=1 + number % 5, least=2, most=9)):
             taken.append(share)
         elif taken and step == "flow":
             share = taken[number % len(taken)]
@@ -86,6 +86,28 @@ def test_the_largest_rest_is_halved_if_that_is_worth_it() -> None:
     assert [(each.at, each.end) for each in (first, second)] == [(20, 60), (60, 100)]
     assert plan.take(least=21) is None
     assert plan.move(first, 100) == (20, 40), "the rest is another's"
+
+
+def test_several_bring_the_file_from_its_front_in_shares_that_get_smaller() -> None:
+    plan, taken = Plan([(0, 1000)]), list[tuple[int, int | None]]()
+    first = plan.take(streams=1, least=10)
+    assert first is not None
+    assert (first.at, first.end) == (0, 1000)
+    for _ in range(4):
+        share = plan.take(streams=5, least=10, most=200)
+        assert share is not None
+        taken.append((share.at, share.end))
+    assert (first.at, first.end) == (0, 100)
+    assert taken == [(100, 200), (200, 300), (300, 400), (400, 500)]
+    plan.move(first, 100)
+    plan.give_back(first)
+    following = [
+        plan.take(streams=5, least=10, most=60),
+        plan.take(streams=5, least=10),
+        plan.take(streams=1),
+    ]
+    spans = [(share.at, share.end) for share in following if share]
+    assert spans == [(500, 560), (560, 650), (650, 1000)], "one brings all that is left"
 
 
 def test_a_share_without_an_end_is_nobody_elses() -> None:

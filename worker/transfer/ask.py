@@ -93,6 +93,11 @@ def pieces(reply: requests.Response) -> Iterator[bytes]:
     raise trouble
 
 
+def is_read(reply: requests.Response) -> bool:
+    """Return whether all came that was declared, so that its connection may be used again."""
+    return bool(reply.raw.length_remaining == 0)
+
+
 def broken_off(why: str) -> Transient:
     """Return what is raised where the file's bytes ended too early."""
     return Transient("file_broken_off", why)

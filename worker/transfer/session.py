@@ -48,6 +48,10 @@ class FileSession(requests.Session):
         """Close the connections at once: what they still bring is not wanted."""
         self._lines.hang_up()
 
+    def let_go(self) -> None:
+        """Keep the connections for the next request: what they were to bring has come."""
+        self._lines.let_go()
+
     def cut(self) -> None:
         """Have whatever is done here end at once, until the next `interruptible` ends."""
         self._lines.cut()
@@ -121,6 +125,11 @@ class _Lines:
         """Have those end that there are."""
         with self._lock:
             self._shut_down()
+            self._close()
+
+    def let_go(self) -> None:
+        """Have none any more, and end none."""
+        with self._lock:
             self._close()
 
     def forget(self) -> None:

@@ -8,8 +8,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from threading import Lock
 
-# Who has nothing left to bring takes the back half of another's rest, if that is worth a request.
+# What is less is not worth a request of its own.
 LEAST_SHARED_BYTES = 1 << 20
+# The rest is so many shares for each stream. So they get smaller: with the large ones there are few
+# requests, and with the small ones all streams end at the same time.
+SHARES_OF_ONE = 2
+MOST_SHARED_BYTES = 1 << 30
 
 
 class Spans:
@@ -82,15 +86,24 @@ class Plan:
         self._taken: list[Share] = []
         self._lock = Lock()
 
-    def take(self, *, least: int = LEAST_SHARED_BYTES) -> Share | None:
-        """Return what to bring next: the first gap that nobody brings, or half of another's rest.
+    def take(
+        self, *, streams: int = 1, least: int = LEAST_SHARED_BYTES, most: int = MOST_SHARED_BYTES
+    ) -> Share | None:
+        """Return what to bring next: the beginning of the first gap that nobody brings.
 
-        None if each has less than twice `least` bytes to go.
+        The file grows from its front that way, and can be read behind those who bring it.
+
+        Args:
+            streams: how many there are: one takes the whole gap, several a part of it.
+            least: how many bytes a share has at the least; None comes if there are no two such.
+            most: how many one of several has at the most.
         """
         with self._lock:
-            share = self._free.pop(0) if self._free else self._halved(least)
-            if share is not None:
-                self._taken.append(share)
+            size = min(self._size(streams, least), most)
+            if not self._free and not self._set_free(size, least):
+                return None
+            share = self._cut(self._free, size, least) if streams > 1 else self._free.pop(0)
+            self._taken.append(share)
             return share
 
     def move(self, share: Share, size_bytes: int) -> tuple[int, int]:
@@ -154,14 +167,29 @@ class Plan:
             None,
         )
 
-    def _halved(self, least: int) -> Share | None:
+    def _size(self, streams: int, least: int) -> int:
+        spans = [(each.at, each.end) for each in [*self._free, *self._taken]]
+        lacking = sum(end - at for at, end in spans if end is not None)
+        return max(least, lacking // (SHARES_OF_ONE * streams))
+
+    def _set_free(self, size: int, least: int) -> bool:
+        """Have the largest share be only `size` long, or half as long; False if none is large."""
         rests = [(each.end - each.at, each) for each in self._taken if each.end is not None]
         rest, largest = max(rests, key=lambda pair: pair[0], default=(0, None))
         if largest is None or rest < 2 * least:
-            return None
-        middle = largest.at + rest // 2
-        back, largest.end = Share(middle, largest.end), middle
-        return back
+            return False
+        middle = largest.at + min(size, rest // 2)
+        self._free, largest.end = [Share(middle, largest.end)], middle
+        return True
+
+    def _cut(self, free: list[Share], size: int, least: int) -> Share:
+        """Return the first `size` bytes of the first that is free; or all, if little would stay."""
+        first = free[0]
+        if first.end is None or first.end - first.at < size + least:
+            return free.pop(0)
+        share = Share(first.at, first.at + size)
+        first.at += size
+        return share
 
 
 def _is_in(rest: Share, share: Share) -> bool:

@@ -19,11 +19,20 @@ from worker.transfer.part import Part
 from worker.transfer.session import FileSession
 from worker.transfer.spans import Plan, Share
 from worker.transfer.stall import Floor, Meter
-from worker.transfer.tuner import tuner
+from worker.transfer.tuner import Counts, tuner
 
-# A rate is taken over this long. The first connections are made within it.
+# A rate is taken over this long, once all streams bring something, or have had so long to begin.
 RATE_SECONDS = 0.5
+BEGIN_SECONDS = 3.0
+# The first stream is looked at for so long. If this process computes for so much of that time, it
+# is what is too slow, and no further stream helps it; else there are so many to begin with.
+LOOK_SECONDS = 0.1
+BUSY_SHARE = 0.9
 FIRST_STREAMS = 4
+# One of several streams is asked to bring what it brings in so long, or at least so much: the less,
+# the nearer are all of them to each other and to who hashes the file; the more, the fewer requests.
+SHARE_SECONDS = 4.0
+LEAST_ASKED_BYTES = 16 << 20
 # Less than this is brought before more streams could help.
 LEAST_BYTES = 16 << 20
 # A stream that brought so much before it broke has not failed; and a break is waited over so long.
@@ -82,8 +91,10 @@ class Streams:
         self._guard, self._bounds, self._manner = guard, bounds, manner
         self._plan = Plan(part.gaps(total))
         self._most = self._wanted = 1
-        self._counts = tuner(most=1, first=1)
-        self._since, self._done_then = 0.0, 0
+        self._counts: Counts | None = None
+        self._since, self._done_then, self._used_then = 0.0, 0, 0.0
+        self._hired_at, self._flowing = 0.0, set[int]()
+        self._rate_of_one = 0.0
         self._may_help, self._fewer_until = False, 0.0
         self._helpers: dict[int, Thread] = {}
         self._siblings: list[FileSession] = []
@@ -131,10 +142,11 @@ class Streams:
         """Bring `share` and then one after the other, as long as there are any."""
         breaks = 0
         while share is not None:
-            first = share.at
+            first, hang_up = share.at, http.hang_up
             try:
                 with closing(reply or self._asked(http, share, number)) as opened:
                     self._pour(opened, share, number)
+                    hang_up = http.let_go if ask.is_read(opened) else hang_up
                 breaks = 0
             except Transient as error:
                 self._check()
@@ -144,7 +156,8 @@ class Streams:
                     raise
             finally:
                 reply = None
-                http.hang_up()
+                self._flowing.discard(number)
+                hang_up()
                 self._give_back(share)
             if breaks:
                 self._wait(PAUSE_SECONDS * breaks)
@@ -153,11 +166,16 @@ class Streams:
     def _next(self, number: int) -> Share | None:
         """Return what a stream is to bring next; the first one stays until nothing is lacking."""
         if number:
-            return self._plan.take() if number < self._wanted and not self._is_over else None
-        while (share := self._plan.take()) is None and not self._plan.is_done:
+            is_wanted = number < self._wanted and not self._is_over
+            return self._take() if is_wanted else None
+        while (share := self._take()) is None and not self._plan.is_done:
             self._wait(PAUSE_SECONDS)
         self._check()
         return share
+
+    def _take(self) -> Share | None:
+        most = max(LEAST_ASKED_BYTES, int(SHARE_SECONDS * self._rate_of_one))
+        return self._plan.take(streams=self._wanted, most=most)
 
     def _asked(self, http: FileSession, share: Share, number: int) -> requests.Response:
         """Return the answer that brings the share."""
@@ -189,6 +207,7 @@ class Streams:
         if share.at == share.end:  # another has it by now, to whom it came anyway
             return
         for piece in ask.pieces(reply):
+            self._flowing.add(number)
             self._write(share, memoryview(piece))
             done = self._part.size_bytes
             self._guard.progress(done, self._total)
@@ -222,7 +241,7 @@ class Streams:
                 return
 
     def _begin_to_tune(self, reply: requests.Response) -> None:
-        """Have helpers from the beginning, if the file is large and its server knows ranges."""
+        """Let there be helpers, if the file is large and its server knows ranges."""
         done = self._part.size_bytes
         knows_ranges = (
             reply.status_code == ask.PARTIAL or reply.headers.get("Accept-Ranges") == "bytes"
@@ -230,22 +249,35 @@ class Streams:
         is_large = self._total is not None and self._total - done >= LEAST_BYTES
         if knows_ranges and is_large and self._part.origin is not None:
             self._may_help, self._most = True, self._manner.most_streams
-        self._counts = tuner(most=self._most, first=FIRST_STREAMS)
-        self._since, self._done_then = time.monotonic(), done
-        self._hire(next(self._counts))
+        self._take_rate_from(done)
 
     def _tune(self, done: int) -> None:
         """Have as many helpers as the rate says that are of use."""
-        seconds = time.monotonic() - self._since
-        if self._may_help and time.monotonic() > self._fewer_until:
+        now = time.monotonic()
+        if self._may_help and now > self._fewer_until:
             self._most = self._manner.most_streams
-        if seconds >= RATE_SECONDS:
-            count = self._counts.send((done - self._done_then) / seconds)
-            self._since, self._done_then = time.monotonic(), done
-            self._hire(count)
+        is_begun = len(self._flowing) >= self._wanted or now >= self._hired_at + BEGIN_SECONDS
+        if not is_begun:
+            self._take_rate_from(done)
+        elif (seconds := now - self._since) >= (RATE_SECONDS if self._counts else LOOK_SECONDS):
+            rate = (done - self._done_then) / seconds
+            self._rate_of_one = rate / self._wanted
+            if self._counts is None:
+                is_busy = time.process_time() - self._used_then >= BUSY_SHARE * seconds
+                self._counts = tuner(most=self._most, first=1 if is_busy else FIRST_STREAMS)
+                self._hire(next(self._counts))
+            else:
+                self._hire(self._counts.send(rate))
+            self._take_rate_from(done)
+
+    def _take_rate_from(self, done: int) -> None:
+        self._since, self._used_then = time.monotonic(), time.process_time()
+        self._done_then = done
 
     def _hire(self, count: int) -> None:
-        self._wanted = min(count, self._most)
+        if (wanted := min(count, self._most)) > self._wanted:
+            self._hired_at = time.monotonic()
+        self._wanted = wanted
         for number in range(1, self._wanted):
             helper = self._helpers.get(number)
             if helper is None or not helper.is_alive():

@@ -7,8 +7,10 @@ LOSS = 1.05  # fewer, if the others brought no more than so many times as much
 # What helps changes with the line; after so many rates it is tried anew.
 RATES_UNTIL_NEXT_TRY = 60
 
+Counts = Generator[int, float, None]
 
-def tuner(*, most: int, first: int) -> Generator[int, float, None]:
+
+def tuner(*, most: int, first: int) -> Counts:
     """Give how many streams there are to be now, and be sent the rate that so many brought.
 
     Their number is doubled as long as that helps; if it never did, it is halved as long as that
