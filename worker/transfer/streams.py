@@ -19,16 +19,8 @@ from worker.transfer.part import Part
 from worker.transfer.session import FileSession
 from worker.transfer.spans import Plan, Share
 from worker.transfer.stall import Floor, Meter
-from worker.transfer.tuner import Counts, tuner
+from worker.transfer.tuner import Pace
 
-# A rate is taken over this long, once all streams bring something, or have had so long to begin.
-RATE_SECONDS = 0.5
-BEGIN_SECONDS = 3.0
-# The first stream is looked at for so long. If this process computes for so much of that time, it
-# is what is too slow, and no further stream helps it; else there are so many to begin with.
-LOOK_SECONDS = 0.1
-BUSY_SHARE = 0.9
-FIRST_STREAMS = 4
 # One of several streams is asked to bring what it brings in so long, or at least so much: the less,
 # the nearer are all of them to each other and to who hashes the file; the more, the fewer requests.
 SHARE_SECONDS = 4.0
@@ -91,10 +83,8 @@ class Streams:
         self._guard, self._bounds, self._manner = guard, bounds, manner
         self._plan = Plan(part.gaps(total))
         self._most = self._wanted = 1
-        self._counts: Counts | None = None
-        self._since, self._done_then, self._used_then = 0.0, 0, 0.0
-        self._hired_at, self._flowing = 0.0, set[int]()
-        self._rate_of_one = 0.0
+        self._pace = Pace()
+        self._flowing: set[int] = set()
         self._may_help, self._fewer_until = False, 0.0
         self._helpers: dict[int, Thread] = {}
         self._siblings: list[FileSession] = []
@@ -174,7 +164,7 @@ class Streams:
         return share
 
     def _take(self) -> Share | None:
-        most = max(LEAST_ASKED_BYTES, int(SHARE_SECONDS * self._rate_of_one))
+        most = max(LEAST_ASKED_BYTES, int(SHARE_SECONDS * self._pace.rate_of_one))
         return self._plan.take(streams=self._wanted, most=most)
 
     def _asked(self, http: FileSession, share: Share, number: int) -> requests.Response:
@@ -249,34 +239,17 @@ class Streams:
         is_large = self._total is not None and self._total - done >= LEAST_BYTES
         if knows_ranges and is_large and self._part.origin is not None:
             self._may_help, self._most = True, self._manner.most_streams
-        self._take_rate_from(done)
+        self._pace.begin(done, most=self._most)
 
     def _tune(self, done: int) -> None:
         """Have as many helpers as the rate says that are of use."""
-        now = time.monotonic()
-        if self._may_help and now > self._fewer_until:
+        if self._may_help and time.monotonic() > self._fewer_until:
             self._most = self._manner.most_streams
-        is_begun = len(self._flowing) >= self._wanted or now >= self._hired_at + BEGIN_SECONDS
-        if not is_begun:
-            self._take_rate_from(done)
-        elif (seconds := now - self._since) >= (RATE_SECONDS if self._counts else LOOK_SECONDS):
-            rate = (done - self._done_then) / seconds
-            self._rate_of_one = rate / self._wanted
-            if self._counts is None:
-                is_busy = time.process_time() - self._used_then >= BUSY_SHARE * seconds
-                self._counts = tuner(most=self._most, first=1 if is_busy else FIRST_STREAMS)
-                self._hire(next(self._counts))
-            else:
-                self._hire(self._counts.send(rate))
-            self._take_rate_from(done)
+        if count := self._pace.count(done, flowing=len(self._flowing)):
+            self._hire(min(count, self._most))
 
-    def _take_rate_from(self, done: int) -> None:
-        self._since, self._used_then = time.monotonic(), time.process_time()
-        self._done_then = done
-
-    def _hire(self, count: int) -> None:
-        if (wanted := min(count, self._most)) > self._wanted:
-            self._hired_at = time.monotonic()
+    def _hire(self, wanted: int) -> None:
+        self._pace.expect(wanted)
         self._wanted = wanted
         for number in range(1, self._wanted):
             helper = self._helpers.get(number)
