@@ -137,7 +137,7 @@ async def _drop_abandoned(request: web.Request, handler: Handler) -> web.StreamR
     """Reset a request whose file will not be made any more, or whose client left in the middle."""
     try:
         return await handler(request)
-    except (AbandonedError, ConnectionResetError):
+    except (AbandonedError, ConnectionError):
         return wire.reset(request)
 
 
