@@ -16,7 +16,7 @@ from uuid import uuid4
 from worker.storage import Storage
 from worker.transfer.bounds import Bounds
 from worker.transfer.fetch import Manner, fetch
-from worker.transfer.part import open_part
+from worker.transfer.parts import open_part
 from worker.transfer.session import FileSession
 from worker.transfer.stall import Floor
 from worker.transfer.verify import verify

@@ -18,7 +18,7 @@ from worker.errors import ExportError
 from worker.transfer.bounds import Bounds
 from worker.transfer.fetch import Fetched, Manner, fetch, fetch_text
 from worker.transfer.guard import Guard
-from worker.transfer.part import open_part
+from worker.transfer.parts import open_part
 from worker.transfer.session import FileSession
 from worker.transfer.stall import Floor
 

@@ -8,6 +8,7 @@ is gone for good. Names can't say that, nor can a process' number.
 import errno
 import fcntl
 import os
+from contextlib import suppress
 from io import FileIO
 from pathlib import Path
 
@@ -70,3 +71,10 @@ def owns(file: FileIO, path: Path) -> bool:
     except FileNotFoundError:
         return False
     return os.path.samestat(os.fstat(file.fileno()), there)
+
+
+def unlink(file: FileIO, path: Path) -> None:
+    """Remove the file's name, if it still has it, and where that can be done."""
+    with suppress(OSError):
+        if owns(file, path):
+            path.unlink()

@@ -20,7 +20,7 @@ from tests.services import free_port
 from worker.errors import Transient
 from worker.transfer.ask import PIECE_BYTES
 from worker.transfer.fetch import Fetched, UrlGone, fetch
-from worker.transfer.part import open_part
+from worker.transfer.parts import open_part
 from worker.transfer.session import FileSession
 
 

@@ -18,14 +18,9 @@ from emulator.server import Emulator
 from tests.fetching import EXPORT, Watch, a_file, get, path_in
 from tests.waiting import wait_until
 from worker import held
-from worker.transfer.part import (
-    NOTE_BYTES,
-    SYNC_BYTES,
-    Origin,
-    exports_in,
-    open_part,
-    remove_abandoned,
-)
+from worker.transfer.journal import journal_of
+from worker.transfer.part import NOTE_BYTES, SYNC_BYTES, Origin
+from worker.transfer.parts import exports_in, open_part, remove_abandoned
 
 ORIGIN = Origin("http://x/y.mp4", '"1"', 100)
 
@@ -98,10 +93,6 @@ def test_a_plain_file_of_an_earlier_release_is_begun_anew(tmp_path: Path) -> Non
     with open_part(tmp_path, EXPORT, UUID(int=3)) as part:
         assert (part.origin, part.size_bytes) == (None, 0)
     assert names(tmp_path) == []
-
-
-def journal_of(path: Path) -> Path:
-    return path.with_suffix(".journal")
 
 
 def reopened(folder: Path) -> tuple[Origin | None, int]:

@@ -10,7 +10,8 @@ from models import State
 from tests.factories import make_export, make_kit
 from worker.steps import Kit, Step, Wake, sweep
 from worker.steps.sweep import MOST_DOWNLOADS
-from worker.transfer.part import Origin, open_part
+from worker.transfer.part import Origin
+from worker.transfer.parts import open_part
 
 Sessions = sessionmaker[Session]
 

@@ -19,7 +19,8 @@ from worker.transfer.bounds import Bounds
 from worker.transfer.captions import is_ttml
 from worker.transfer.fetch import Fetched, Manner, UrlGone, fetch, fetch_text
 from worker.transfer.lanes import Lanes
-from worker.transfer.part import Part, open_part, remove_abandoned
+from worker.transfer.part import Part
+from worker.transfer.parts import open_part, remove_abandoned
 from worker.transfer.stall import Floor
 from worker.transfer.verify import Film, verify
 

@@ -8,7 +8,7 @@ from models import Export, State, claims
 from models.state import TERMINAL
 from worker.steps.kit import Kit
 from worker.steps.report import Report, Step, Wake
-from worker.transfer.part import exports_in, remove_abandoned
+from worker.transfer.parts import exports_in, remove_abandoned
 
 # So many downloads are woken by one sweep; each that ends wakes another.
 MOST_DOWNLOADS = 8

@@ -1,35 +1,31 @@
 """Part: a file that is on its way, and what its bytes are bytes of.
 
-Beside `{export_id}-{claim}.part` lies a journal, `{export_id}-{claim}.journal`: lines of JSON, only
-ever added to. They say what the bytes belong to, which of them are there, and which of them are on
-the disk for sure. A part without a readable journal is worth nothing, so whatever gets lost,
-nothing wrong is gone on with: the journal is emptied before the part is, and says more only after
-the part holds it.
+Beside `{export_id}-{claim}.part` lies its journal, `{export_id}-{claim}.journal`. It says what the
+bytes belong to, which of them are there, and which of them are on the disk for sure. A part without
+a readable journal is worth nothing, so whatever gets lost, nothing wrong is gone on with: the
+journal is emptied before the part is, and says more only after the part holds it.
 """
 
-import json
 import os
-import re
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from io import FileIO
 from pathlib import Path
 from threading import Lock
 from typing import Any
-from uuid import UUID
 
 from worker import held
+from worker.transfer.journal import Journal, journal_of
 from worker.transfer.spans import Spans
 
 # How much the death of its writer may cost.
 NOTE_BYTES = 1 << 20
 # How much a power cut may cost, at the least.
 SYNC_BYTES = 32 << 20
-TAKE_TRIES, TAKE_PAUSE_SECONDS = 5, 0.02
+# What is told of each piece that came: at which byte, and the piece.
+Heard = Callable[[int, memoryview], None]
 
-_NAME = re.compile(r"([0-9a-f-]{36})-[0-9a-f-]{36}\.(?:part|journal)")
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -60,11 +56,11 @@ class Part:
         heard: is told of each piece that came, from the thread that wrote it.
     """
 
-    def __init__(self, path: Path, data: FileIO, journal: FileIO) -> None:
+    def __init__(self, path: Path, data: FileIO, journal: Journal) -> None:
         self.path = path
         self.origin: Origin | None = None
         self.generation = 0
-        self.heard: Callable[[int, memoryview], None] = lambda _at, _piece: None
+        self.heard: Heard = lambda _at, _piece: None
         self._data = data
         self._journal = journal
         self._there = Spans()
@@ -103,15 +99,14 @@ class Part:
         with self._lock:
             self.origin = None
             self.generation += 1
-            self._journal.truncate(0)
-            self._journal.seek(0)
-            os.fsync(self._journal.fileno())
+            self._journal.empty()
+            self._journal.sync()
             self._data.truncate(0)
             self._there = Spans()
             self._noted_bytes = self._synced_bytes = 0
             if origin is not None:
                 self._note({**asdict(origin), "boot": _boot()})
-                os.fsync(self._journal.fileno())
+                self._journal.sync()
                 self.origin = origin
 
     def write(self, at: int, piece: memoryview | bytes) -> None:
@@ -156,7 +151,7 @@ class Part:
                 if generation != self.generation:
                     return
                 self._note({"synced": there})
-            os.fsync(self._journal.fileno())
+            self._journal.sync()
             self._synced_bytes = size
         except OSError as error:
             self._fail(error)
@@ -167,7 +162,7 @@ class Part:
             self._failure = error
             self._is_wanted = False
             with suppress(OSError):
-                self._journal.truncate(0)
+                self._journal.empty()
 
     def discard(self) -> None:
         """Have it removed when it is closed: nobody is to go on with it."""
@@ -180,8 +175,8 @@ class Part:
         """
         is_there = held.owns(self._data, self.path)
         if not self._is_wanted or self.origin is None or not is_there:
-            _unlink(self._data, self.path)
-            _unlink(self._journal, _journal_of(self.path))
+            held.unlink(self._data, self.path)
+            self._journal.remove(journal_of(self.path))
         elif self._unnoted_bytes and self._failure is None:
             with suppress(OSError):  # then that much comes again
                 self._note_there()
@@ -193,7 +188,7 @@ class Part:
 
         Since the machine last started, the system's memory has all that was written, by whomever.
         """
-        noted = _read(self._journal)
+        noted = self._journal.read()
         boot, here = noted.pop("boot", None), _boot()
         try:
             there, synced = Spans(noted.pop("there", ())), Spans(noted.pop("synced", ()))
@@ -207,7 +202,7 @@ class Part:
         self._there, synced = known.cut(size), synced.cut(size)
         # before anything can grow where something was: what is no longer there is no longer synced
         self._note({"there": list(self._there), "synced": list(synced), "boot": here})
-        os.fsync(self._journal.fileno())
+        self._journal.sync()
         self._data.truncate(max((end for _, end in self._there), default=0))
         self._noted_bytes = self._there.size_bytes
         self._synced_bytes = min(synced.size_bytes, self._noted_bytes)
@@ -222,141 +217,8 @@ class Part:
         self._noted_bytes = self._there.size_bytes
 
     def _note(self, members: dict[str, Any]) -> None:
-        if self._failure is not None:
-            return
-        start = self._journal.seek(0, os.SEEK_END)
-        line = memoryview(f"{json.dumps(members)}\n".encode())
-        try:
-            while line:  # on a full disk it takes less
-                line = line[self._journal.write(line) :]
-        except OSError:
-            self._journal.truncate(start)  # a torn line would take the rest with it
-            raise
-
-
-@contextmanager
-def open_part(folder: Path, export_id: UUID, claim: UUID) -> Iterator[Part]:
-    """Give the part of this export: what somebody left who is gone, or else a new one.
-
-    One whose writer still lives, though it has lost its claim, is not touched: it goes on there
-    unseen, if it ever does, and nothing that it writes is in ours.
-
-    Args:
-        folder: where parts are; it is made if it is not there.
-        export_id: whose file it is.
-        claim: the claim under which we bring it.
-
-    Raises:
-        OSError: the folder can't be used.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{export_id}-{claim}.part"
-    part = _taken_over(folder, export_id, path) or _made(path)
-    try:
-        yield part
-    finally:
-        part.close()
-
-
-def exports_in(folder: Path) -> set[UUID]:
-    """Return the exports of which `folder` has parts, whoever writes to them.
-
-    By their names: to lock one only to see whether it is free keeps it from who is to take it over.
-
-    Raises:
-        OSError: the folder can't be read.
-    """
-    found = set()
-    for path in folder.glob("*"):
-        if match := _NAME.fullmatch(path.name):
-            with suppress(ValueError):
-                found.add(UUID(match[1]))
-    return found
-
-
-def remove_abandoned(folder: Path, export_id: UUID) -> None:
-    """Remove what `folder` has of this export, but for a part that somebody writes to.
-
-    Raises:
-        OSError: the folder can't be written to.
-    """
-    for path in folder.glob(f"{export_id}-*.part"):
-        if file := held.take(path):
-            with file:
-                _unlink(file, path)
-                _journal_of(path).unlink(missing_ok=True)
-    for path in folder.glob(f"{export_id}-*.journal"):
-        if not path.with_suffix(".part").exists() and (file := held.take(path)):
-            with file:
-                _unlink(file, path)
-
-
-def _taken_over(folder: Path, export_id: UUID, path: Path) -> Part | None:
-    """Return the longest part that was left and can be gone on with, under its new name."""
-    found = [part for left in folder.glob(f"{export_id}-*.part") if (part := _opened(left))]
-    found.sort(key=lambda part: part.size_bytes, reverse=True)
-    for part in found[1:]:
-        part.discard()
-        part.close()
-    for part in found[:1]:
-        _journal_of(part.path).rename(_journal_of(path))  # killed in between, it is begun anew
-        part.path = part.path.rename(path)
-        return part
-    return None
-
-
-def _opened(path: Path) -> Part | None:
-    """Return the part at `path`, or None if somebody holds it, and not just in passing."""
-    if (data := _taken(path)) is None:
-        return None
-    journal = _taken(_journal_of(path))
-    if journal is None:
-        try:
-            journal = held.make(_journal_of(path))
-        except FileExistsError:  # somebody holds that: then the part is worth nothing to us
-            data.close()
-            return None
-    return Part(path, data, journal)
-
-
-def _taken(path: Path) -> FileIO | None:
-    """Return the file, ours; who holds it in passing, as it dies say, is waited for a moment."""
-    for _ in range(TAKE_TRIES):
-        if (file := held.take(path)) is not None or not path.exists():
-            return file
-        time.sleep(TAKE_PAUSE_SECONDS)
-    return None
-
-
-def _made(path: Path) -> Part:
-    data = held.make(path)
-    return Part(path, data, held.make(_journal_of(path)))
-
-
-def _journal_of(path: Path) -> Path:
-    return path.with_suffix(".journal")
-
-
-def _read(journal: FileIO) -> dict[str, Any]:
-    """Return what the lines say, the later ones over the earlier; a torn last one is cut off."""
-    noted: dict[str, Any] = {}
-    journal.seek(0)
-    lines = journal.read()
-    whole = lines[: lines.rfind(b"\n") + 1]
-    try:
-        for line in whole.splitlines():
-            noted |= json.loads(line)
-    except (ValueError, TypeError):
-        return {}
-    journal.truncate(len(whole))
-    return noted
-
-
-def _unlink(file: FileIO, path: Path) -> None:
-    """Remove the file's name, if it still has it, and where that can be done."""
-    with suppress(OSError):
-        if held.owns(file, path):
-            path.unlink()
+        if self._failure is None:
+            self._journal.note(members)
 
 
 def _boot() -> str | None:
