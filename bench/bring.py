@@ -48,7 +48,7 @@ def peak_mib(process: str) -> float:
 def main() -> None:
     """Bring the film, and print what it took as JSON."""
     url, folder = sys.argv[1], Path(sys.argv[2])
-    manner = Manner(most_streams=8, most_breaks=3, floor=Floor(1000, 60))
+    manner = Manner(most_streams=8, most_breaks=3, floor=Floor(1000))
     guard = Unhindered()
     begun, used = time.monotonic(), resource.getrusage(resource.RUSAGE_SELF)
     with FileSession(["127.0.0.1"]) as http, open_part(folder, uuid4(), uuid4()) as part:

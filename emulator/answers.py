@@ -54,16 +54,17 @@ def json_answer(envelope: Mapping[str, Any], status: int = 200) -> web.Response:
 def bent(answer: dict[str, Any], strike: Strike, list_member: str) -> dict[str, Any]:
     """Return a successful answer as a fault leaves it.
 
-    In a list only the jobs of the rule's asset are touched, or all if the rule has none.
+    In a list only what is of the rule's asset is touched, or all if the rule has none.
     """
     rule = strike.rule
     if rule is None:
         return answer
-    jobs = [answer["job"]] if "job" in answer else answer.get(list_member, [])
-    touched = [job for job in jobs if rule.asset in (None, job.get("asset"))]
+    alone = [answer[name] for name in ("job", "asset") if name in answer]
+    things = alone or answer.get(list_member) or answer.get("assets", [])
+    touched = [each for each in things if rule.asset in (None, each.get("asset", each.get("id")))]
     if rule.kind == "wrong_state":
-        for job in touched:
-            job["state"] = strike.get("state")
+        for each in touched:
+            each["state"] = strike.get("state")
     elif rule.kind == "extra_members":
         more = strike.get("members", {"new_member": {"since": "today"}})
         for target in (answer, *touched):

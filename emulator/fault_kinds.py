@@ -100,7 +100,10 @@ KINDS: Mapping[str, Kind] = {
     "empty": Kind(CALLS),
     "error": Kind(API_CALLS, _ERROR),
     "error_after": Kind(API_CALLS, _ERROR),
-    "malformed": Kind(JOB_CALLS, {"member": _required(_TEXT), "value": _ANY, "missing": _FLAG}),
+    "malformed": Kind(
+        JOB_CALLS | {"asset/get"},
+        {"member": _required(_TEXT), "value": _ANY, "missing": _FLAG},
+    ),
     "wrong_state": Kind(JOB_CALLS, {"state": _required(_TEXT)}),
     "extra_members": Kind(
         API_CALLS, {"members": Parameter("an object", lambda v: isinstance(v, dict))}

@@ -189,6 +189,26 @@ def unanswered(session: Session, export_id: UUID) -> Export | None:
     ).one_or_none()
 
 
+def captions_due(session: Session, *, now: datetime, account: str) -> Export | None:
+    """Return the stored export whose captions are to be asked for first, locked; None for none."""
+    return session.scalars(
+        _captions(account)
+        .where(Export.captions_due_at <= now)
+        .limit(1)
+        .with_for_update(skip_locked=True)
+    ).one_or_none()
+
+
+def next_captions_due(session: Session, *, account: str) -> datetime | None:
+    """Return when captions are to be asked for again next; None for never."""
+    rows = _captions(account).where(Export.captions_due_at.is_not(None))
+    return session.scalar(rows.with_only_columns(Export.captions_due_at).limit(1))
+
+
+def _captions(account: str) -> Select[Export]:
+    return select(Export).where(Export.account == account).order_by(Export.captions_due_at)
+
+
 def locked(session: Session, export_id: UUID) -> Export:
     """Return the export, locked, whoever is at it."""
     return session.scalars(

@@ -24,6 +24,7 @@ IS_UNDER_WAY = text(
     "state IN ({})".format(", ".join(f"'{state}'" for state in State if state in UNDER_WAY))
 )
 _IS_DUE = text("due_at IS NOT NULL")
+_ARE_CAPTIONS_DUE = text("captions_due_at IS NOT NULL")
 
 
 class Export(Base):
@@ -60,6 +61,13 @@ class Export(Base):
             "due_at",
             postgresql_where=_IS_DUE,
             sqlite_where=_IS_DUE,
+        ),
+        # claims.captions_due, claims.next_captions_due
+        Index(
+            "ix_exports_captions_due",
+            "captions_due_at",
+            postgresql_where=_ARE_CAPTIONS_DUE,
+            sqlite_where=_ARE_CAPTIONS_DUE,
         ),
     )
 
@@ -106,6 +114,7 @@ class Export(Base):
     size_bytes: Mapped[int | None] = mapped_column(BigInteger)
     sha256: Mapped[str | None] = mapped_column(String(64))
     duration_seconds: Mapped[float | None]
+    asset_duration_seconds: Mapped[float | None]  # as Uplynk has it, if it answered
     video_codec: Mapped[str | None] = mapped_column(String(32))
     audio_codec: Mapped[str | None] = mapped_column(String(32))
     audio_profile: Mapped[str | None] = mapped_column(String(32))  # as FFmpeg names it: LC, HE-AAC
@@ -113,6 +122,9 @@ class Export(Base):
     height: Mapped[int | None]
     captions: Mapped[Captions | None] = mapped_column(by_value(Captions, "captions"))
     captions_url: Mapped[str | None] = mapped_column(Text)
+    captions_note: Mapped[str | None] = mapped_column(Text)  # what is wrong with them
+    captions_due_at: Mapped[datetime | None]  # when they are asked for again; else null
+    webvtt_url: Mapped[str | None] = mapped_column(Text)
 
     error_code: Mapped[str | None] = mapped_column(String(64))
     error_message: Mapped[str | None] = mapped_column(Text)

@@ -68,7 +68,7 @@ class Captions(StrEnum):
 
     PRESENT = "present"  # stored beside the film
     ABSENT = "absent"  # Uplynk says that there are none
-    UNKNOWN = "unknown"  # the answer was neither; the film is stored all the same
+    UNKNOWN = "unknown"  # the answer was neither: asked again a few times, then left at that
 
 
 class Channel(StrEnum):

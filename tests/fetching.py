@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
@@ -25,7 +25,8 @@ from worker.transfer.stall import Floor
 LOCAL = ("127.0.0.1",)
 EXPORT = UUID(int=1)
 # one stream, and its first break ends it
-SINGLE = Manner(most_streams=1, most_breaks=0, floor=Floor(0, 60))
+NO_FLOOR = Floor(0)
+SINGLE = Manner(most_streams=1, most_breaks=0, floor=NO_FLOOR)
 AMPLE = Bounds(most_bytes=10**12, reserve_bytes=0)
 
 
@@ -103,9 +104,16 @@ def failure(url: str, path: Path, **options: Any) -> ExportError:
     return failed.value
 
 
-def text(url: str, most_bytes: int = 1000) -> bytes:
-    with FileSession(LOCAL) as session:
-        return fetch_text(session, url, guard=Watch(), most_bytes=most_bytes)
+def text(
+    url: str,
+    most_bytes: int = 1000,
+    *,
+    guard: Guard | None = None,
+    session: FileSession | None = None,
+    floor: Floor = NO_FLOOR,
+) -> bytes:
+    with nullcontext(session) if session else FileSession(LOCAL) as opened:
+        return fetch_text(opened, url, guard=guard or Watch(), most_bytes=most_bytes, floor=floor)
 
 
 def a_file(emulator: Emulator, **asset: Any) -> tuple[str, dict[str, Any]]:

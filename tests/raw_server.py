@@ -75,7 +75,9 @@ class _Handler(BaseRequestHandler):
         with server.turn:
             answer = server.answers.pop(0) if len(server.answers) > 1 else server.answers[0]
         if not answer.deaf:
-            server.heard.requests.append(_read(connection))
+            if not (request := _read(connection)):
+                return False  # nobody asks any more
+            server.heard.requests.append(request)
         if answer.drip_seconds:
             _drip(connection, answer, server.over)
         connection.sendall(answer.head)
@@ -107,8 +109,8 @@ def _read(connection: socket.socket) -> bytes:
         if line.lower().startswith(b"content-length:")
     ]
     whole = end + 4 + sum(lengths)
-    while len(data) < whole:
-        data += connection.recv(65536)
+    while len(data) < whole and (piece := connection.recv(65536)):
+        data += piece
     return data
 
 

@@ -11,6 +11,7 @@ from enum import StrEnum
 
 from tests.factories import ACCOUNT, Clock
 from worker.cloudslicer import CloudSlicer, Job, JobState
+from worker.cloudslicer.asset import Asset
 from worker.cloudslicer.reply import NOT_FOUND, REFUSED
 from worker.errors import OutcomeUnknown, Permanent, Transient
 
@@ -148,6 +149,10 @@ class Uplynk(CloudSlicer):
             return job_id
 
         return self._known(self._called("cancel", cancel))
+
+    def get_asset(self, asset_id: str) -> Asset:
+        """Return the asset, of a duration that nobody knows."""
+        return Asset(id=self._called("asset", lambda: asset_id))
 
     def finish(self, job_id: str, state: JobState) -> None:
         """End a job that has not ended yet."""

@@ -240,6 +240,7 @@ def _set_up_logging(loglevel: int = logging.INFO, **_: object) -> None:
 settings = _settings()
 alarm = Alarm()
 slots = Slots()
+asking = Slots(limit=1)
 stopping = Stopping()
 try:
     app = make_app(settings)

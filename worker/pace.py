@@ -10,6 +10,14 @@ RETRY_CAP = timedelta(minutes=5)
 # Whoever asks us to wait longer than this is waited for this long.
 RETRY_AFTER_CAP = timedelta(hours=1)
 
+# Captions that could not be told are asked for again when their film has been stored for so long.
+CAPTIONS_AGAIN = (
+    timedelta(minutes=1),
+    timedelta(minutes=10),
+    timedelta(hours=1),
+    timedelta(hours=6),
+)
+
 # A look comes up to this part earlier than its time, so that exports made together drift apart.
 # It is never later: the lag of detection is promised.
 JITTER = 0.2
@@ -40,6 +48,11 @@ def retry_delay(attempt: int, *, random: Random, retry_after: timedelta | None =
     if retry_after is None:
         return delay
     return min(max(retry_after, timedelta()), RETRY_AFTER_CAP) + delay
+
+
+def captions_again(since: datetime, *, now: datetime) -> datetime | None:
+    """Return when to ask again for captions whose film is stored since then; None: not any more."""
+    return next((since + age for age in CAPTIONS_AGAIN if since + age > now), None)
 
 
 def is_over(since: datetime | None, *, limit: timedelta, now: datetime) -> bool:

@@ -105,6 +105,18 @@ class Settings(ClientSettings):
         description="What a film comes to whose sound is not of the AAC profile that was asked for:"
         " `warn`, or `fail`.",
     )
+    duration_mismatch: Literal["fail", "warn"] = Field(
+        "fail",
+        description="What a film comes to that is shorter than Uplynk says its asset is: `fail`, or"
+        " `warn`.",
+    )
+    duration_tolerance_seconds: float = Field(
+        5.0, ge=0, le=86_400, description="How much shorter or longer a film may be than its asset."
+    )
+    captions_webvtt: variables.WebVtt = Field(
+        False,  # noqa: FBT003  (pydantic's default)
+        description="Whether captions are stored as WebVTT as well; takes the extra `webvtt`.",
+    )
     max_file_bytes: Bytes = Field(
         200_000_000_000, ge=1, description="A file that is larger fails its export."
     )

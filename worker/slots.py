@@ -1,6 +1,7 @@
-"""Slots: how many downloads a worker that serves both queues runs at once.
+"""Slots: how many of a worker's places are taken by one kind of step at once.
 
-One place of its pool stays free of downloads, so that the short steps always go on.
+Where a worker serves both queues, one place of its pool stays free of downloads, so that the short
+steps always go on; and captions, whose servers may be slow, are asked for in one at the most.
 """
 
 import fcntl
@@ -21,10 +22,10 @@ class Slots:
     A slot is a locked file: the kernel frees it when its holder dies, however it dies.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, limit: int = _NO_LIMIT) -> None:
         self._folder = Path(mkdtemp(prefix="uplynk-export-"))
         finalize(self, rmtree, self._folder, ignore_errors=True)
-        self._count = RawValue("i", _NO_LIMIT)
+        self._count = RawValue("i", limit)
 
     def limit(self, count: int) -> None:
         """Let `count` hold a slot at the same time, from now on."""

@@ -47,6 +47,7 @@ def outcomes(requests: Sequence[Request]) -> Iterable[str]:
             facts = {
                 "file": where(export.storage_url),
                 "captions": where(export.captions_url),
+                "webvtt": where(export.webvtt_url),
                 "size": export.size_bytes and f"{decimal(export.size_bytes)}",
                 "duration": export.duration_seconds and f"{export.duration_seconds:.1f} s",
                 "sha256": export.sha256,
@@ -80,8 +81,11 @@ def story(request: Request, history: Sequence[History]) -> Iterable[str]:
             "job": export.job_id and f"{export.job_id} ({export.job_state}, {export.polls} looks)",
             "file": where(export.storage_url),
             "captions": export.captions and f"{export.captions} {where(export.captions_url)}",
+            "webvtt": where(export.webvtt_url),
+            "note": export.captions_note,
+            "ask again": export.captions_due_at and clock(export.captions_due_at),
             "size": export.size_bytes and f"{export.size_bytes} bytes",
-            "duration": export.duration_seconds and f"{export.duration_seconds:.3f} s",
+            "duration": export.duration_seconds and _duration(export),
             "picture": export.video_codec
             and f"{export.video_codec} {export.width}x{export.height}",
             "sound": export.audio_codec and f"{export.audio_codec} {export.audio_profile or ''}",
@@ -99,6 +103,12 @@ def story(request: Request, history: Sequence[History]) -> Iterable[str]:
         after = f"+{(row.at - last).total_seconds():.1f} s" if last else ""
         yield f"{clock(row.at)}  {after:>10}  {row.to_state:<11}  {row.reason}"
         last = row.at
+
+
+def _duration(export: Export) -> str:
+    asset = export.asset_duration_seconds
+    beside = f" (its asset: {asset:.3f} s)" if asset else ""
+    return f"{export.duration_seconds:.3f} s{beside}"
 
 
 def progress(export: Export) -> str:
@@ -140,9 +150,12 @@ def as_json(request: Request) -> dict[str, object]:
         "size_bytes": export.size_bytes if export else None,
         "sha256": export.sha256 if export else None,
         "duration_seconds": export.duration_seconds if export else None,
+        "asset_duration_seconds": export.asset_duration_seconds if export else None,
         "audio_profile": export.audio_profile if export else None,
         "captions": export.captions if export else None,
         "captions_url": export.captions_url if export else None,
+        "captions_note": export.captions_note if export else None,
+        "webvtt_url": export.webvtt_url if export else None,
         "error": dict(zip(("code", "message"), request.error, strict=True))
         if request.error
         else None,

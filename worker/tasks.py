@@ -14,7 +14,17 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as NoConnectionFree
 
 from worker import steps
-from worker.celery import DOWNLOADS, alarm, app, broker_errors, settings, slots, stopping, wake
+from worker.celery import (
+    DOWNLOADS,
+    alarm,
+    app,
+    asking,
+    broker_errors,
+    settings,
+    slots,
+    stopping,
+    wake,
+)
 from worker.clock import local
 from worker.errors import InvalidRequest, Transient
 from worker.logs import get_logger
@@ -151,6 +161,13 @@ def download(export_id: str) -> Report:
         if not free:  # the sweep will ask again
             return Report({"export_id": export_id, "state": "no slot is free"})
         return steps.download(kit(), UUID(export_id))
+
+
+@app.task(name=str(Step.CAPTIONS), base=ExportTask)
+def captions() -> Report:
+    """Ask again for captions that could not be told; in one place of the pool at the most."""
+    with asking.one() as free:
+        return steps.captions(kit()) if free else Report({"state": "asked for already"})
 
 
 @app.task(name=str(Step.SWEEP), base=ExportTask)

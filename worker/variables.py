@@ -6,6 +6,7 @@ that of int, so they end here.
 
 import re
 import string
+from importlib.util import find_spec
 from ipaddress import ip_network
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any
@@ -117,6 +118,12 @@ def _folder(value: Any) -> Any:  # noqa: ANN401  (whatever was given)
     return value
 
 
+def _convertible(value: bool) -> bool:
+    if value and find_spec("pycaption") is None:
+        raise ValueError("needs the extra `webvtt`: pip install 'uplynk-export[webvtt]'")
+    return value
+
+
 def _split_hosts(value: Any) -> Any:  # noqa: ANN401  (whatever was given)
     if not isinstance(value, str):
         return value
@@ -158,4 +165,5 @@ BrokerUrl = Annotated[str, AfterValidator(_broker_url)]
 StorageUrl = Annotated[str, AfterValidator(_storage_url)]
 StorageKey = Annotated[str, AfterValidator(_storage_key)]
 Folder = Annotated[Path, BeforeValidator(_folder)]
+WebVtt = Annotated[bool, AfterValidator(_convertible)]
 Hosts = Annotated[tuple[str, ...], BeforeValidator(_split_hosts), AfterValidator(_hosts)]

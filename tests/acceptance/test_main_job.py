@@ -8,7 +8,7 @@ from urllib.parse import unquote, urlsplit
 import av
 from sqlalchemy import select
 
-from models import Captions, History, Request, State
+from models import Captions, Export, History, Request, State
 from tests.acceptance.stage import Stage
 from tests.factories import ASSET, an_asset
 from tests.waiting import wait_until
@@ -47,6 +47,23 @@ def test_a_message_by_name_ends_as_a_film_and_its_captions_in_storage(
         State.STORED,
     ]
     wait_until(lambda: stage.messages() == 0, what="an empty broker")
+
+
+def test_captions_that_could_not_be_told_are_asked_for_again(stage: Stage) -> None:
+    stage.emulator.control.asset(ASSET, captions=True)
+    stage.emulator.control.fault("captions", "forbidden", times=1)
+    stage.start("threads")
+    export_id = stage.stored(stage.send(asset=ASSET)).id
+    with stage.sessions.begin() as session:
+        export = session.get_one(Export, export_id)
+        assert export.captions is Captions.UNKNOWN
+        export.captions_due_at = export.state_since  # as if its minute were over
+
+    def found() -> str | None:
+        with stage.sessions.begin() as session:
+            return session.get_one(Export, export_id).captions_url
+
+    assert ASSET in path_of(wait_until(found, what="captions")).read_text()
 
 
 def test_the_same_message_three_times_makes_one_export(stage: Stage, pool: str) -> None:

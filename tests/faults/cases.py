@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
-from emulator.fault_kinds import KINDS
+from emulator.fault_kinds import API_CALLS, KINDS
 
 # A server that hangs resets the connection after this long: to a step that is what a timeout is.
 _SOON = 0.02
@@ -56,6 +56,7 @@ STAGES = (
     Stage("The job is looked at", "jobs/get"),
     Stage("The job is stopped, as its request was withdrawn", "jobs/cancel", is_cancelled=True),
     Stage("The film is brought", "media"),
+    Stage("The film's duration is compared with its asset's", "asset/get"),
     Stage("The captions are brought", "captions"),
 )
 
@@ -83,6 +84,7 @@ _TEXTS_BYTES = 100  # of captions, which are a short text
 _MORE: Mapping[tuple[str, str], Variants] = MappingProxyType(
     {
         ("jobs/list", "malformed"): ({"member": "jobs"}, {"member": "id"}, {"member": "args"}),
+        ("asset/get", "malformed"): ({"member": "error"}, {"member": "id"}, {"member": "duration"}),
         ("captions", "truncate"): ({"bytes": _TEXTS_BYTES},),
         ("captions", "short"): ({"bytes": _TEXTS_BYTES},),
         ("captions", "cut"): ({"bytes": _TEXTS_BYTES},),
@@ -105,7 +107,7 @@ _OF_FILES: Mapping[str, Variants] = MappingProxyType(
 def cases() -> Iterator[Case]:
     """Give every case, by stage and kind; each kind that can strike a stage is there."""
     for stage in STAGES:
-        by_kind = _OF_CALLS if stage.call.startswith("jobs/") else _OF_FILES
+        by_kind = _OF_CALLS if stage.call in API_CALLS else _OF_FILES
         for kind, of in KINDS.items():
             if stage.call in of.calls:
                 variants = _MORE.get((stage.call, kind)) or by_kind.get(kind, _PLAIN)

@@ -19,8 +19,8 @@ compares what became of the export with this page; `.venv/bin/python -m tests.fa
 
 "Errors" are the [codes](errors.md) of the steps that failed on the way. "Calls" are how often
 each was made: *create* is `jobs/create_export`; *list*, *get* and *cancel* are `jobs/list`,
-`jobs/get` and `jobs/cancel`; *film* and *captions* are requests for the files. "Paid" is how many
-jobs Uplynk made.
+`jobs/get` and `jobs/cancel`; *asset* is `asset/get`; *film* and *captions* are requests for the
+files. "Paid" is how many jobs Uplynk made.
 
 What strikes always was played with `RETRY_DEADLINE_HOURS={RETRY_HOURS:g}`, with {TOTAL_HOURS:g} for
 `EXPORT_DEADLINE_HOURS` and `TOTAL_DEADLINE_HOURS`, and watched for {WATCHED_HOURS:g} hour. With the
@@ -36,6 +36,7 @@ _SHORT = {
     "jobs/list": "list",
     "jobs/get": "get",
     "jobs/cancel": "cancel",
+    "asset/get": "asset",
     "media": "film",
     "captions": "captions",
 }

@@ -28,7 +28,15 @@ RETRY_HOURS, TOTAL_HOURS, WATCHED_HOURS = 0.25, 0.5, 1.0
 STILL = "still"  # what is said of an export that has not ended
 _A_MOMENT = timedelta(seconds=1)
 
-CALLS = ("jobs/create_export", "jobs/list", "jobs/get", "jobs/cancel", "media", "captions")
+CALLS = (
+    "jobs/create_export",
+    "jobs/list",
+    "jobs/get",
+    "jobs/cancel",
+    "asset/get",
+    "media",
+    "captions",
+)
 
 _STEPS = {
     State.REQUESTED: steps.submit,
@@ -124,8 +132,14 @@ def _follow(kit: Kit, clock: Clock, control: Control, request_id: str, case: Cas
             steps.cancel(kit.sessions, request_id, now=clock())
             to_cancel = False
             continue
-        if export is None or export.state in TERMINAL:
+        if export is None:
             return
+        if export.state in TERMINAL:
+            if export.captions_due_at is None:
+                return
+            _move(clock, control, export.captions_due_at - clock())
+            steps.captions(kit)
+            continue
         if export.due_at is not None and export.due_at > clock():
             _move(clock, control, export.due_at - clock())
             continue

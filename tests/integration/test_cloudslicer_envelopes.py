@@ -24,6 +24,7 @@ CALLS: dict[str, Callable[[CloudSlicer], Any]] = {
     "get": lambda slicer: slicer.get_job("j"),
     "list": lambda slicer: slicer.list_jobs(limit=3),
     "cancel": lambda slicer: slicer.cancel_job("j"),
+    "asset": lambda slicer: slicer.get_asset("a"),
     "delete": lambda slicer: slicer.delete_jobs(["j"]),
 }
 # An answer without a body by its status, which no body may follow.

@@ -19,6 +19,7 @@ from emulator.server import Emulator
 from models import Audio, Captions, Export, State, claims
 from tests.factories import Clock, make_export, make_kit
 from tests.waiting import wait_until
+from worker import pace
 from worker.steps import Kit, Step, Wake, download, poll, submit
 from worker.tables import progress
 
@@ -67,6 +68,7 @@ def test_the_file_is_stored_and_described(
     assert hashlib.sha256(file.read_bytes()).hexdigest() == after.sha256 == truth["sha256"]
     assert file.stat().st_size == after.size_bytes == after.bytes_done == truth["size_bytes"]
     assert after.duration_seconds == pytest.approx(1.0, abs=0.1)
+    assert after.asset_duration_seconds == 1.0
     assert (after.video_codec, after.audio_codec, after.audio_profile) == ("h264", "aac", "LC")
     assert after.bytes_per_second is None
     assert (after.width, after.height) == (320, 180)
@@ -95,11 +97,17 @@ def test_captions_that_cannot_be_told_never_hold_up_the_film(
 ) -> None:
     export = finished(sessions, tmp_path, emulator, captions=True)
     emulator.control.fault("captions", kind)
-    download(make_kit(sessions, tmp_path, emulator=emulator), export.id)
+    clock = Clock()
+    report = download(make_kit(sessions, tmp_path, emulator=emulator, now=clock), export.id)
     after = reload(sessions, export)
     assert (after.state, after.captions) == (State.STORED, Captions.UNKNOWN)
-    assert after.captions_url is None
-    assert len(stored_files(tmp_path)) == 1
+    assert (after.captions_url, after.due_at) == (None, None)
+    assert after.captions_due_at == clock.time + pace.CAPTIONS_AGAIN[0]
+    assert report.wakes == (Wake(Step.CAPTIONS, at=after.captions_due_at),)
+    assert after.captions_note
+    film, *others = stored_files(tmp_path)
+    assert film.suffix == ".mp4"
+    assert [path.suffix for path in others] == ([".rejected"] if kind == "html" else [])
 
 
 @pytest.mark.parametrize(
@@ -130,6 +138,67 @@ def test_sound_that_was_not_asked_for_is_warned_of_or_fails(
     assert (after.state, after.error_code) == (state, code)
     assert any(line["event"] == "sound is another" for line in logs) is (audio is Audio.HE_AAC)
     assert scratch_files(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("asset_seconds", "mismatch", "state", "is_warned_of"),
+    [
+        (5.9, "fail", State.STORED, False),
+        (6.5, "fail", State.FAILED, True),
+        (6.5, "warn", State.STORED, True),
+        (0.2, "fail", State.STORED, False),  # a film that is longer lacks nothing
+    ],
+)
+def test_a_film_that_is_shorter_than_its_asset_fails_or_is_warned_of(
+    sessions: Sessions,
+    tmp_path: Path,
+    emulator: Emulator,
+    asset_seconds: float,
+    mismatch: str,
+    state: State,
+    *,
+    is_warned_of: bool,
+) -> None:
+    export = finished(sessions, tmp_path, emulator)
+    kit = make_kit(sessions, tmp_path, emulator=emulator, duration_mismatch=mismatch)
+    emulator.control.fault("asset/get", "malformed", member="duration", value=asset_seconds)
+    with capture_logs() as logs:
+        download(kit, export.id)
+    after = reload(sessions, export)
+    assert after.state is state
+    assert any(line["event"] == "duration is another" for line in logs) is is_warned_of
+    assert bool(stored_files(tmp_path)) is (state is State.STORED)
+    assert scratch_files(tmp_path) == []
+    if state is State.FAILED:
+        assert after.error_code == "duration_mismatch"
+        said = "the film lasts 1.0 s, and its asset 6.5 s (DURATION_MISMATCH)"
+        assert after.error_message == said
+    else:
+        assert after.asset_duration_seconds == asset_seconds
+
+
+@pytest.mark.parametrize(
+    ("kind", "parameters"),
+    [
+        ("hang", {"cap_seconds": 0.1}),
+        ("reset_before", {}),
+        ("html", {}),
+        ("empty", {}),
+        ("status", {"status": 503}),
+        ("error", {"code": 7, "msg": "No such call"}),
+        ("malformed", {"member": "id", "value": "another"}),
+        ("malformed", {"member": "duration", "missing": True}),
+    ],
+)
+def test_no_film_waits_for_its_assets_duration(
+    sessions: Sessions, tmp_path: Path, emulator: Emulator, kind: str, parameters: dict[str, Any]
+) -> None:
+    export = finished(sessions, tmp_path, emulator)
+    emulator.control.fault("asset/get", kind, **parameters)
+    download(make_kit(sessions, tmp_path, emulator=emulator), export.id)
+    after = reload(sessions, export)
+    assert (after.state, after.asset_duration_seconds) == (State.STORED, None)
+    assert emulator.control.calls()["calls"]["asset/get"] == 1
 
 
 BROKEN: list[tuple[str, dict[str, object], str]] = [

@@ -31,6 +31,7 @@ ACCOUNT = "a"  # of every export
 WINDOW = {State.SUBMITTING, State.EXPORTING}
 
 DUE, BY_PRIORITY = "ix_exports_due", "ix_exports_due_by_priority"
+CAPTIONS = "ix_exports_captions_due"
 SAME_ASSET = (Export.account == "a", Export.asset == "b", Export.audio == Audio.HE_AAC)
 
 Query = Callable[[Session], object]
@@ -78,6 +79,14 @@ QUERIES: dict[str, tuple[str, Query]] = {
     "next due of none": (
         DUE,
         lambda session: claims.next_due(session, State.SUBMITTING, account=ACCOUNT),
+    ),
+    "captions due": (
+        CAPTIONS,
+        lambda session: claims.captions_due(session, now=NOW, account=ACCOUNT),
+    ),
+    "next captions due": (
+        CAPTIONS,
+        lambda session: claims.next_captions_due(session, account=ACCOUNT),
     ),
     "the window": (DUE, lambda session: claims.count(session, WINDOW, account=ACCOUNT)),
     "held": ("pk_exports", lambda session: claims.held(session, ONE, ONE)),

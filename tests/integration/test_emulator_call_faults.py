@@ -138,6 +138,13 @@ def test_a_malformed_member_of_the_job(
     assert (rule["member"] in job) is ("value" in rule)
 
 
+def test_a_malformed_member_of_an_asset(emulator: Emulator) -> None:
+    emulator.control.fault("asset/get", "malformed", asset="a" * 32, member="duration", value=-1)
+    for asset, is_touched in (("a" * 32, True), ("b" * 32, False)):
+        answer = post(emulator, "asset/get", id=asset).json()["asset"]
+        assert (answer["duration"] == -1) is is_touched
+
+
 @pytest.mark.parametrize(
     ("call", "rule", "expected"),
     [("jobs/create_export", {"member": "job"}, {"error": 0}),

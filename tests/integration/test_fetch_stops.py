@@ -8,10 +8,9 @@ from socket import create_server, socket
 
 import pytest
 
-from tests.fetching import LOCAL, Told, Watch, get, path_in
+from tests.fetching import LOCAL, Told, Watch, get, path_in, text
 from tests.raw_server import Say, http, raw_server
 from tests.waiting import wait_until
-from worker.transfer.fetch import fetch_text
 from worker.transfer.session import FileSession
 
 # With a read timeout of 60 s, a test that waits for it fails.
@@ -59,7 +58,7 @@ def test_captions_that_do_not_come_are_left() -> None:
     guard = Watch()
     with raw_server(Say(HEAD + b"\r\n<tt", hold=True)) as heard, FileSession(LOCAL) as session:
         stopped(
-            lambda: fetch_text(session, heard.url, guard=guard, most_bytes=99),
+            lambda: text(heard.url, guard=guard, session=session),
             guard,
             lambda: heard.requests,
         )
@@ -100,9 +99,9 @@ def test_a_connection_that_was_kept_is_left_too() -> None:
     kept = Say(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nfilm", hold=True)
     guard = Watch()
     with raw_server(kept) as heard, FileSession(LOCAL) as session:
-        assert fetch_text(session, heard.url, guard=Watch(), most_bytes=99) == b"film"
+        assert text(heard.url, session=session) == b"film"
         stopped(
-            lambda: fetch_text(session, heard.url, guard=guard, most_bytes=99),
+            lambda: text(heard.url, guard=guard, session=session),
             guard,
             lambda: True,
         )
@@ -134,9 +133,9 @@ def test_a_session_that_was_cut_serves_the_next() -> None:
     with FileSession(LOCAL) as session:
         with raw_server(Say(hold=True)) as heard:
             stopped(
-                lambda: fetch_text(session, heard.url, guard=guard, most_bytes=99),
+                lambda: text(heard.url, guard=guard, session=session),
                 guard,
                 lambda: heard.requests,
             )
         with raw_server(http(body=b"film")) as heard:
-            assert fetch_text(session, heard.url, guard=Watch(), most_bytes=99) == b"film"
+            assert text(heard.url, session=session) == b"film"

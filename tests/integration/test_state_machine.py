@@ -71,6 +71,7 @@ MAKERS = {
     "list": "submit",
     "get": "poll",
     "cancel": "poll",
+    "asset": "download",
     "publish": "download",
 }
 

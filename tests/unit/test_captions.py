@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from worker.transfer.captions import is_ttml
+from worker.transfer.captions import flaw
 
 TT = '<tt xmlns="http://www.w3.org/ns/ttml"><body><div><p begin="0s">é</p></div></body></tt>'
 PLAIN = TT.encode("ascii", "xmlcharrefreplace")
@@ -37,7 +37,7 @@ def declared(encoding: str, text: str = TT) -> str:
     ],
 )
 def test_ttml_is_taken(body: bytes) -> None:
-    assert is_ttml(body)
+    assert flaw(body) is None
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_ttml_is_taken(body: bytes) -> None:
     ],
 )
 def test_anything_else_is_not(body: bytes) -> None:
-    assert not is_ttml(body)
+    assert flaw(body)
 
 
 @pytest.mark.parametrize(
@@ -81,44 +81,59 @@ def test_anything_else_is_not(body: bytes) -> None:
     ],
 )
 def test_a_document_type_or_an_entity_is_refused(text: str) -> None:
-    assert not is_ttml(text.encode())
+    assert flaw(text.encode())
 
 
 @pytest.mark.parametrize(
     "encoding", ["shift_jis", "utf-7", "gb18030", "hex", "idna", "undefined", "nonsense", "utf-16"]
 )
 def test_an_encoding_that_cannot_be_read_is_refused(encoding: str) -> None:
-    assert not is_ttml(declared(encoding).encode("ascii", "xmlcharrefreplace"))
+    assert flaw(declared(encoding).encode("ascii", "xmlcharrefreplace"))
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b"", "not well-formed: no element found: line 1, column 0"),
+        (TT.encode()[:-5], "not well-formed: no element found: line 1, column 81"),
+        (b"<html/>", "its root is not TTML's"),
+        (f"<!DOCTYPE tt>{TT}".encode(), "it has a document type"),
+        (declared("nonsense").encode("ascii", "ignore"), "its encoding is not known"),
+    ],
+)
+def test_what_is_wrong_is_named(body: bytes, said: str) -> None:
+    assert flaw(body) == said
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
 def test_a_document_type_is_refused_in_any_encoding(encoding: str) -> None:
-    assert not is_ttml(declared("utf-16", BOMB).encode(encoding))
+    assert flaw(declared("utf-16", BOMB).encode(encoding))
 
 
 def test_what_is_included_is_not_fetched() -> None:
     include = '<x:include xmlns:x="http://www.w3.org/2001/XInclude" href="file:///etc/passwd"/>'
-    assert is_ttml(TT.replace("é", include).encode()), "to us it is a name like any other"
+    assert flaw(TT.replace("é", include).encode()) is None, "to us it is a name like any other"
 
 
 def test_every_truncation_is_refused() -> None:
     whole = TT.encode()
-    assert [end for end in range(len(whole)) if is_ttml(whole[:end])] == []
+    assert [end for end in range(len(whole)) if flaw(whole[:end]) is None] == []
 
 
 def test_depth_is_no_matter() -> None:
     depth = 50_000
     inside = b"<p>" * depth + b"</p>" * depth
-    assert is_ttml(b'<tt xmlns="http://www.w3.org/ns/ttml">' + inside + b"</tt>")
+    assert flaw(b'<tt xmlns="http://www.w3.org/ns/ttml">' + inside + b"</tt>") is None
 
 
 @settings(deadline=None)
 @given(body=st.binary())
 def test_no_bytes_break_the_reader(body: bytes) -> None:
-    assert not is_ttml(body)
+    assert flaw(body)
 
 
 @settings(deadline=None)
 @given(at=st.integers(0, len(PLAIN) - 1), byte=st.integers(0, 255))
 def test_no_single_wrong_byte_breaks_the_reader(at: int, byte: int) -> None:
-    assert is_ttml(PLAIN[:at] + bytes([byte]) + PLAIN[at + 1 :]) in {True, False}
+    wrong = flaw(PLAIN[:at] + bytes([byte]) + PLAIN[at + 1 :])
+    assert wrong is None or wrong.isprintable()

@@ -10,6 +10,7 @@ from pydantic import SecretStr
 from urllib3 import Timeout
 
 from worker.cloudslicer import reply, wire
+from worker.cloudslicer.asset import Asset
 from worker.cloudslicer.job import Job, Malformed
 from worker.cloudslicer.reply import Reply
 from worker.cloudslicer.signing import sign
@@ -97,7 +98,7 @@ class CloudSlicer:
             Transient: no answer that can be read.
             Permanent: Uplynk refused.
         """
-        envelope = self._call("list", {"limit": limit, "skip": skip})
+        envelope = self._call("jobs/list", {"limit": limit, "skip": skip})
         entries = envelope.get("jobs")  # the member's name is presumed: look for the one list
         if entries is None:
             lists = [value for value in envelope.values() if isinstance(value, list)]
@@ -125,13 +126,25 @@ class CloudSlicer:
             Transient: no answer that can be read; asking again does no harm.
             Permanent: Uplynk refused.
         """
-        actions = self._call("delete", {"ids": list(job_ids)}).get("actions")
+        actions = self._call("jobs/delete", {"ids": list(job_ids)}).get("actions")
         if not isinstance(actions, list):
             raise Transient("uplynk_unreadable", "Uplynk answered jobs/delete without actions")
         return dict(filter(_is_pair_of_texts, actions))
 
+    def get_asset(self, asset_id: str) -> Asset:
+        """Return what Uplynk says of the asset.
+
+        Raises:
+            Transient: no answer that can be read.
+            Permanent: Uplynk refused.
+        """
+        asset = Asset.find(self._call("asset/get", {"id": asset_id}), asset_id)
+        if asset is None:
+            raise Transient("uplynk_unreadable", "Uplynk answered asset/get without that asset")
+        return asset
+
     def _job(self, call: str, parameters: Mapping[str, object], *, once: bool = False) -> Job:
-        envelope = self._call(call, parameters, once=once)
+        envelope = self._call(f"jobs/{call}", parameters, once=once)
         try:
             job = Job.read(envelope.get("job"), ahead=self._ahead())
         except Malformed as error:
@@ -144,9 +157,8 @@ class CloudSlicer:
         return job
 
     def _call(
-        self, call: str, parameters: Mapping[str, object], *, once: bool = False
+        self, name: str, parameters: Mapping[str, object], *, once: bool = False
     ) -> Mapping[str, Any]:
-        name = f"jobs/{call}"
         left = self._connect_seconds + self._timeout_seconds
         begun, used = time.monotonic(), self._skew.correction
         signed_at = self._now() + used
@@ -185,7 +197,7 @@ class CloudSlicer:
         try:
             answer = wire.post(
                 self._http(),
-                f"{self._url}/api2/cloudslicer/{name}",
+                f"{self._url}/api2/{_room(name)}{name}",
                 fields,
                 timeout=Timeout(
                     total=left, connect=self._connect_seconds, read=self._timeout_seconds
@@ -214,6 +226,10 @@ class CloudSlicer:
             return Job.read(entry, ahead=self._ahead())
         except Malformed:
             return None
+
+
+def _room(name: str) -> str:
+    return "cloudslicer/" if name.startswith("jobs/") else ""
 
 
 def _is_pair_of_texts(entry: object) -> bool:

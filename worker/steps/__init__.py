@@ -1,6 +1,7 @@
 """The steps: what is done to a row that is due. They know SQL, Uplynk and files, but no Celery."""
 
 from worker.steps.cancel import cancel
+from worker.steps.captions import captions
 from worker.steps.create import create
 from worker.steps.download import download
 from worker.steps.kit import Kit
@@ -16,6 +17,7 @@ __all__ = [
     "Step",
     "Wake",
     "cancel",
+    "captions",
     "create",
     "download",
     "poll",

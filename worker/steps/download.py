@@ -3,34 +3,29 @@
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 from uuid import UUID
 
-from models import Audio, Captions, Export, State, claims
+from models import Export, State, claims
 from worker.errors import ClaimLost, ExportError, Permanent, Stopping, Transient
 from worker.logs import get_logger
 from worker.settings import Settings
-from worker.steps import failure
+from worker.steps import failure, place, proof
+from worker.steps.captions import Found, set_down
+from worker.steps.captions import bring as bring_captions
 from worker.steps.heartbeat import Heartbeat
 from worker.steps.kit import Kit
 from worker.steps.persistence import persist
 from worker.steps.report import Report, Step, Wake
 from worker.transfer.bounds import Bounds
-from worker.transfer.captions import is_ttml
-from worker.transfer.fetch import Fetched, Manner, UrlGone, fetch, fetch_text
+from worker.transfer.fetch import Fetched, Manner, UrlGone, fetch
 from worker.transfer.lanes import Lanes
 from worker.transfer.part import Part
 from worker.transfer.parts import open_part, remove_abandoned
 from worker.transfer.stall import Floor
 from worker.transfer.verify import Film, verify
 
-MOST_CAPTION_BYTES = 64 << 20
 # A stream that breaks, or is not answered, is taken up again on the spot so often in a row.
 MOST_BREAKS = 3
-FLOOR_SECONDS = 60.0
-
-# What FFmpeg calls the profiles of AAC.
-PROFILES = {Audio.HE_AAC: frozenset({"HE-AAC", "HE-AACv2"}), Audio.AAC_LC: frozenset({"LC"})}
 
 _log = get_logger(__name__)
 
@@ -41,9 +36,9 @@ class Brought:
 
     fetched: Fetched
     film: Film
+    asset_seconds: float | None
+    captions: Found
     storage_url: str
-    captions: Captions
-    captions_url: str | None
 
 
 def download(kit: Kit, export_id: UUID) -> Report:
@@ -92,20 +87,18 @@ def _taken(kit: Kit, only: UUID | None) -> Export | None:
 def _bring(kit: Kit, export: Export, heartbeat: Heartbeat) -> Brought:
     """Fetch, verify and publish; the film last, so that its being there says all is there."""
     url = str(export.url)
-    key = kit.settings.storage_key.format(
-        account=export.account, asset=export.asset, audio=export.audio, export_id=export.id
-    )
     bounds = Bounds(kit.settings.max_file_bytes, kit.settings.scratch_reserve_bytes)
     with _scratch(kit, export) as part:
         fetched = fetch(
             kit.http(), url, part, guard=heartbeat, bounds=bounds, manner=_manner(kit.settings)
         )
         film = _verified(part, heartbeat)
-        _check_audio(kit, export, film)
-        captions, captions_url = _captions(kit, f"{url}.ttml", _beside(key, ".ttml"), heartbeat)
+        proof.check_audio(kit, export, film)
+        asset_seconds = proof.check_duration(kit, export, film)
+        captions = bring_captions(kit, export, heartbeat)
         storage_url = kit.storage.publish(
             part.path,
-            key,
+            place.film(kit.settings, export),
             content_type="video/mp4",
             check=heartbeat.check,
             metadata={
@@ -115,20 +108,16 @@ def _bring(kit: Kit, export: Export, heartbeat: Heartbeat) -> Brought:
             },
             is_ours=True,
         )
-    return Brought(fetched, film, storage_url, captions, captions_url)
+    return Brought(fetched, film, asset_seconds, captions, storage_url)
 
 
 def _manner(settings: Settings) -> Manner:
     return Manner(
         most_streams=settings.download_streams,
         most_breaks=MOST_BREAKS,
-        floor=Floor(settings.download_min_bytes_per_second, FLOOR_SECONDS),
+        floor=Floor(settings.download_min_bytes_per_second),
         lanes=Lanes(settings.scratch_dir, settings.download_streams_per_host),
     )
-
-
-def _beside(key: str, suffix: str) -> str:
-    return str(PurePosixPath(key).with_suffix(suffix))
 
 
 @contextmanager
@@ -154,37 +143,6 @@ def _verified(part: Part, heartbeat: Heartbeat) -> Film:
         raise
 
 
-def _check_audio(kit: Kit, export: Export, film: Film) -> None:
-    """See that the sound is as it was asked for; where it can't be told, it is taken as it is.
-
-    Raises:
-        Permanent: it is not, and that is to fail an export (AUDIO_MISMATCH).
-    """
-    profiles = PROFILES[export.audio]
-    if film.audio_codec is None or film.audio_profile is None or film.audio_profile in profiles:
-        return
-    said = f"{export.audio} was asked for, and the film's sound is {film.audio_profile}"
-    _log.warning("sound is another", export_id=str(export.id), message=said)
-    if kit.settings.audio_mismatch == "fail":
-        raise Permanent("audio_mismatch", f"{said} (AUDIO_MISMATCH)")
-
-
-def _captions(kit: Kit, url: str, key: str, heartbeat: Heartbeat) -> tuple[Captions, str | None]:
-    """Bring the captions, if there are any; that they can't be told never holds up the film."""
-    try:
-        body = fetch_text(kit.http(), url, guard=heartbeat, most_bytes=MOST_CAPTION_BYTES)
-    except UrlGone as error:
-        return (Captions.ABSENT if error.is_not_found else Captions.UNKNOWN), None
-    except (Transient, Permanent):
-        return Captions.UNKNOWN, None
-    if not is_ttml(body):
-        return Captions.UNKNOWN, None
-    captions_url = kit.storage.publish(
-        body, key, content_type="application/ttml+xml", check=heartbeat.check
-    )
-    return Captions.PRESENT, captions_url
-
-
 def _stored(kit: Kit, export: Export, brought: Brought) -> Report:
     """Set down that the file is in storage, and what it is like."""
     size = brought.fetched.size_bytes
@@ -198,12 +156,14 @@ def _stored(kit: Kit, export: Export, brought: Brought) -> Report:
         held.size_bytes = held.bytes_done = held.bytes_total = size
         held.sha256 = brought.fetched.sha256
         held.duration_seconds = brought.film.duration_seconds
+        held.asset_duration_seconds = brought.asset_seconds
         held.bytes_per_second = None
         held.video_codec, held.audio_codec = brought.film.video_codec, brought.film.audio_codec
         held.audio_profile = brought.film.audio_profile
         held.width, held.height = brought.film.width, brought.film.height
         held.storage_url = brought.storage_url
-        held.captions, held.captions_url = brought.captions, brought.captions_url
+        set_down(held, brought.captions, stored_at=now, now=now)
+        captions_due_at = held.captions_due_at
         waiting = claims.due(
             session,
             State.DOWNLOADING,
@@ -217,10 +177,12 @@ def _stored(kit: Kit, export: Export, brought: Brought) -> Report:
         "export stored",
         export_id=str(export.id),
         asset=export.asset,
-        captions=str(brought.captions),
+        captions=str(brought.captions.captions),
         bytes=size,
     )
     wakes = tuple(Wake(Step.DOWNLOAD, next_id) for next_id in waiting)
+    if captions_due_at is not None:
+        wakes += (Wake(Step.CAPTIONS, at=captions_due_at),)
     return _told(export, wakes, bytes=size, state=str(State.STORED))
 
 

@@ -14,6 +14,7 @@ class Step(StrEnum):
     SUBMIT = "exports.submit"
     POLL = "exports.poll"
     DOWNLOAD = "exports.download"
+    CAPTIONS = "exports.captions"
     SWEEP = "exports.sweep"
     CANCEL = "exports.cancel"
     RETRY = "exports.retry"

@@ -39,11 +39,14 @@ def sweep(kit: Kit) -> Report:
             by_priority=True,
         )
         claimed = claims.next_due(session, State.DOWNLOADING, account=account)
+        captions = claims.next_captions_due(session, account=account)
     _tidy(kit)
     wakes += [Wake(Step.DOWNLOAD, export_id) for export_id in downloads]
     # one that waits for its next try, or whose taker died
     if claimed is not None and claimed > now:
         wakes.append(Wake(Step.SWEEP, at=claimed))
+    if captions is not None:
+        wakes.append(Wake(Step.CAPTIONS, at=captions if captions > now else None))
     woken = [str(wake.step) for wake in wakes if wake.at is None]
     return Report({"woken": woken}, tuple(wakes))
 

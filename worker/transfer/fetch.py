@@ -17,6 +17,7 @@ from worker.transfer.digest import Digest
 from worker.transfer.guard import Guard
 from worker.transfer.part import Origin, Part
 from worker.transfer.session import FileSession
+from worker.transfer.stall import Floor, Meter
 from worker.transfer.streams import Manner, Streams
 
 __all__ = ["Fetched", "Manner", "UrlGone", "fetch", "fetch_text"]
@@ -68,12 +69,15 @@ def fetch(
             return Fetched(part.size_bytes, sha256)
 
 
-def fetch_text(http: FileSession, url: str, *, guard: Guard, most_bytes: int) -> bytes:
+def fetch_text(
+    http: FileSession, url: str, *, guard: Guard, most_bytes: int, floor: Floor
+) -> bytes:
     """Return the body behind `url`, of `most_bytes` at the most; raises as `fetch` does."""
-    body = bytearray()
+    body, meter = bytearray(), Meter(floor)
     with http.interruptible(guard), closing(ask.whole(http, url)) as reply:
         for piece in ask.pieces(reply):
             guard.check()
+            meter.add(len(piece))
             body += piece
             if len(body) > most_bytes:
                 raise Transient("file_too_large", f"more than {most_bytes} bytes")

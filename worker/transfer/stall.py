@@ -12,7 +12,7 @@ class Floor:
     """The least that must come: so many bytes a second, on the average of so many seconds."""
 
     bytes_per_second: float
-    seconds: float
+    seconds: float = 60.0
 
 
 class Meter:

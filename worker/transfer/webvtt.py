@@ -1,0 +1,98 @@
+"""WebVTT: captions for players that read no TTML, made by pycaption.
+
+What pycaption 2.3 would get wrong in silence is put right before, or refused: it looks for elements
+by the names that they have without a prefix, reads the texts of metadata as if they were spoken,
+drops what follows the end of a line, and takes no notice of times but those of paragraphs. In the
+end the words must be the same.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from html import unescape
+from xml.etree import ElementTree as ET
+
+# Its time grows with the square of the cues where these have no region: minutes, for so many bytes.
+MOST_BYTES = 1 << 20
+DAY_MICROSECONDS = 24 * 3600 * 1_000_000
+
+_PREFIXES = {"#styling": "tts:", "#style": "tts:", "#parameter": "ttp:"}
+_TIMES = frozenset({"begin", "end", "dur"})
+_TIMED_ALONE = frozenset({"p", "region", "set", "animate"})
+
+_SPACE = re.compile(r"[ \t\r\n]+")
+_TAG = re.compile(r"<[^>]*>")
+_CUE = re.compile(r"^[0-9:.]+ --> .*\n((?:.+\n)*)", re.MULTILINE)
+
+
+class NotConverted(Exception):  # noqa: N818  (the captions are good all the same)
+    """No WebVTT can be made of these captions; the message says why."""
+
+
+def webvtt(ttml: bytes) -> bytes:
+    """Return the same captions as WebVTT.
+
+    Args:
+        ttml: captions in which `captions.flaw` found nothing, so no entities either.
+
+    Raises:
+        NotConverted: they can't be made into that, or it would take too long.
+    """
+    # only where it is wanted: it takes 26 MB
+    from pycaption import DFXPReader, WebVTTWriter  # noqa: PLC0415
+
+    if len(ttml) > MOST_BYTES:
+        raise NotConverted(f"they are larger than {MOST_BYTES} bytes")
+    root = ET.fromstring(ttml)  # noqa: S314  (it has no document type)
+    namespace = root.tag[1:].partition("}")[0]
+    for element in list(root.iter()):
+        _plain(element, namespace)
+    try:
+        read = DFXPReader().read(ET.tostring(root, encoding="unicode"))
+        written = WebVTTWriter().write(read)
+        ends = [each.end for name in read.get_languages() for each in read.get_captions(name)]
+    except Exception as error:
+        raise NotConverted(f"{type(error).__name__}: {error}") from error
+    if max(ends) >= DAY_MICROSECONDS:  # it would write the hours of the last day
+        raise NotConverted("they last longer than a day")
+    written = f"{written.strip()}\n"
+    if _spoken_in(written) != Counter("".join(_texts(root)).split()):
+        raise NotConverted("some of their words would be lost")
+    return written.encode()
+
+
+def _texts(root: ET.Element) -> Iterator[str]:
+    """Give what is spoken, with spaces where a line or a paragraph ends."""
+    for paragraph in root.iter("p"):
+        for element in paragraph.iter():
+            yield (" " if element.tag == "br" else "") + (element.text or "")
+            yield (element.tail or "") if element is not paragraph else ""
+        yield " "
+
+
+def _spoken_in(written: str) -> Counter[str]:
+    lines = " ".join(_CUE.findall(written))
+    return Counter(unescape(_TAG.sub("", lines)).replace("\xa0", " ").split())
+
+
+def _plain(element: ET.Element, namespace: str) -> None:
+    """Give the element and its attributes the names by which pycaption looks for them."""
+    element.tail = element.tail and _SPACE.sub(" ", element.tail)
+    space, _, name = element.tag.rpartition("}") if isinstance(element.tag, str) else ("", "", "")
+    if space[1:] != namespace or name == "metadata":  # nothing that is spoken
+        element.text = None
+        element.tag = "metadata"
+        element.attrib.clear()
+        return
+    if name not in _TIMED_ALONE and not _TIMES.isdisjoint(element.keys()):
+        raise NotConverted(f"the element {name} has times of its own")
+    element.tag = name
+    element.text = element.text and _SPACE.sub(" ", element.text)
+    element.attrib = {_named(key, namespace): value for key, value in element.items()}
+
+
+def _named(key: str, namespace: str) -> str:
+    space, _, name = key.rpartition("}")
+    if space == "{http://www.w3.org/XML/1998/namespace":
+        return f"xml:{name}"
+    return _PREFIXES.get(space[1:].removeprefix(namespace.removesuffix("#")), "") + name
