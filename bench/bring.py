@@ -15,7 +15,8 @@ from uuid import uuid4
 
 from worker.storage import Storage
 from worker.transfer.bounds import Bounds
-from worker.transfer.fetch import Manner, fetch
+from worker.transfer.fetch import fetch
+from worker.transfer.manner import Manner
 from worker.transfer.parts import open_part
 from worker.transfer.session import FileSession
 from worker.transfer.stall import Floor

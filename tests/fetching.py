@@ -16,8 +16,9 @@ from tests.factories import an_asset
 from tests.slicers import make_slicer
 from worker.errors import ExportError
 from worker.transfer.bounds import Bounds
-from worker.transfer.fetch import Fetched, Manner, fetch, fetch_text
+from worker.transfer.fetch import Fetched, fetch, fetch_text
 from worker.transfer.guard import Guard
+from worker.transfer.manner import Manner
 from worker.transfer.parts import open_part
 from worker.transfer.session import FileSession
 from worker.transfer.stall import Floor

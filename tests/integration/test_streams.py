@@ -9,17 +9,20 @@ from dataclasses import replace
 from pathlib import Path
 from threading import Barrier
 from typing import Any
+from uuid import UUID
 
 import pytest
 
 from emulator.server import Emulator
-from tests.fetching import LOCAL, Told, Watch, a_file, failure, get, path_in
+from tests.fetching import AMPLE, EXPORT, LOCAL, Told, Watch, a_file, failure, get, path_in
 from tests.raw_server import Say, raw_server
 from tests.waiting import wait_until
 from worker.transfer import ask
-from worker.transfer.fetch import Fetched, Manner
+from worker.transfer.fetch import Fetched, fetch
 from worker.transfer.lanes import Lanes
-from worker.transfer.part import NOTE_BYTES, Origin
+from worker.transfer.manner import Manner
+from worker.transfer.part import NOTE_BYTES, SYNC_BYTES, Origin
+from worker.transfer.parts import open_part
 from worker.transfer.session import FileSession
 from worker.transfer.stall import Floor
 
@@ -209,3 +212,20 @@ def test_what_a_killed_process_brought_by_several_streams_is_not_brought_again(
     assert get(url, path_in(tmp_path, 3), guard, manner=MANY) == true
     assert guard.reports[0][0] > 18 * NOTE_BYTES
     assert not first.exists()
+
+
+def test_the_line_waits_for_the_disk(emulator: Emulator, path: Path) -> None:
+    url, true = large(emulator, 5 * SYNC_BYTES)
+    manner = replace(MANY, ahead_bytes=SYNC_BYTES)
+    with FileSession(LOCAL) as http, open_part(path.parent, EXPORT, UUID(int=2)) as part:
+
+        class Ahead(Watch):
+            most_bytes = 0
+
+            def progress(self, done: int, total: int | None) -> None:
+                super().progress(done, total)
+                self.most_bytes = max(self.most_bytes, part.unsynced_bytes)
+
+        guard = Ahead()
+        assert fetch(http, url, part, guard=guard, bounds=AMPLE, manner=manner) == true
+    assert guard.most_bytes <= SYNC_BYTES + manner.most_streams * ask.PIECE_BYTES

@@ -17,8 +17,9 @@ from worker.steps.kit import Kit
 from worker.steps.persistence import persist
 from worker.steps.report import Report, Step, Wake
 from worker.transfer.bounds import Bounds
-from worker.transfer.fetch import Fetched, Manner, UrlGone, fetch
+from worker.transfer.fetch import Fetched, UrlGone, fetch
 from worker.transfer.lanes import Lanes
+from worker.transfer.manner import Manner
 from worker.transfer.part import Part
 from worker.transfer.parts import open_part, remove_abandoned
 from worker.transfer.stall import Floor

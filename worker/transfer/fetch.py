@@ -15,12 +15,13 @@ from worker.transfer.ask import UrlGone
 from worker.transfer.bounds import FULL, Bounds
 from worker.transfer.digest import Digest
 from worker.transfer.guard import Guard
+from worker.transfer.manner import Manner
 from worker.transfer.part import Origin, Part
 from worker.transfer.session import FileSession
 from worker.transfer.stall import Floor, Meter
-from worker.transfer.streams import Manner, Streams
+from worker.transfer.streams import Streams
 
-__all__ = ["Fetched", "Manner", "UrlGone", "fetch", "fetch_text"]
+__all__ = ["Fetched", "UrlGone", "fetch", "fetch_text"]
 
 SYNC_SECONDS = 0.1
 

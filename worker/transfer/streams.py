@@ -2,7 +2,6 @@
 
 import time
 from contextlib import closing, nullcontext
-from dataclasses import dataclass
 from threading import Condition, Thread
 from types import TracebackType
 from typing import Self
@@ -14,11 +13,11 @@ from worker.errors import Transient
 from worker.transfer import ask, replies
 from worker.transfer.bounds import Bounds
 from worker.transfer.guard import Guard
-from worker.transfer.lanes import Lanes
+from worker.transfer.manner import Manner
 from worker.transfer.part import Part
 from worker.transfer.session import FileSession
 from worker.transfer.spans import Plan, Share
-from worker.transfer.stall import Floor, Meter
+from worker.transfer.stall import Meter
 from worker.transfer.tuner import Pace
 
 # One of several streams is asked to bring what it brings in so long, or at least so much: the less,
@@ -30,29 +29,10 @@ LEAST_BYTES = 16 << 20
 # A stream that brought so much before it broke has not failed; and a break is waited over so long.
 LEAST_PROGRESS_BYTES = 1 << 20
 PAUSE_SECONDS = 0.2
-# A line that is faster than the disk waits for it here: whoever is to stop waits for the rest.
-MOST_UNSYNCED_BYTES = 256 << 20
+# A line that is too far ahead of the disk looks so often whether it has caught up.
 UNSYNCED_PAUSE_SECONDS = 0.05
 # A server that takes no more streams may do so again.
 FEWER_SECONDS = 60.0
-
-
-@dataclass(frozen=True, slots=True)
-class Manner:
-    """How a file is fetched.
-
-    Attributes:
-        most_streams: how many connections bring it at the most.
-        most_breaks: how often in a row a stream may break, or not be answered, and bring nothing,
-            before that is the end of it.
-        floor: the least that each stream must bring.
-        lanes: the streams of all downloads from one host; None for as many as there are.
-    """
-
-    most_streams: int
-    most_breaks: int
-    floor: Floor
-    lanes: Lanes | None = None
 
 
 class Streams:
@@ -225,7 +205,7 @@ class Streams:
             self._bounds.check_size(at + size)
             self._part.write(at, rest[:size])
             rest = rest[size:]
-            while self._part.unsynced_bytes > MOST_UNSYNCED_BYTES:
+            while self._part.unsynced_bytes > self._manner.ahead_bytes:
                 self._wait(UNSYNCED_PAUSE_SECONDS)
             if share.at == share.end and not self._plan.extend(share):
                 return
