@@ -139,8 +139,9 @@ def test_a_malformed_member_of_the_job(
 
 
 def test_a_malformed_member_of_an_asset(emulator: Emulator) -> None:
-    emulator.control.fault("asset/get", "malformed", asset="a" * 32, member="duration", value=-1)
-    for asset, is_touched in (("a" * 32, True), ("b" * 32, False)):
+    emulator.control.fault("asset/get", "malformed", asset=ASSET, member="duration", value=-1)
+    for asset, is_touched in ((ASSET, True), (OTHER, False)):
+        create(emulator, asset)
         answer = post(emulator, "asset/get", id=asset).json()["asset"]
         assert (answer["duration"] == -1) is is_touched
 
