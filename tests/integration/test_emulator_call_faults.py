@@ -142,7 +142,7 @@ def test_a_malformed_member_of_an_asset(emulator: Emulator) -> None:
     emulator.control.fault("asset/get", "malformed", asset=ASSET, member="duration", value=-1)
     for asset, is_touched in ((ASSET, True), (OTHER, False)):
         create(emulator, asset)
-        answer = post(emulator, "asset/get", id=asset).json()["asset"]
+        answer = post(emulator, "../asset/get", id=asset).json()["asset"]
         assert (answer["duration"] == -1) is is_touched
 
 
