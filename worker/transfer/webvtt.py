@@ -38,36 +38,41 @@ def webvtt(ttml: bytes) -> bytes:
     Raises:
         NotConverted: they can't be made into that, or it would take too long.
     """
+    if len(ttml) > MOST_BYTES:
+        raise NotConverted(f"they are larger than {MOST_BYTES} bytes")
+    try:
+        return _converted(ET.fromstring(ttml))  # noqa: S314  (it has no document type)
+    except NotConverted:
+        raise
+    except Exception as error:
+        raise NotConverted(f"{error!r:.300}") from error
+
+
+def _converted(root: ET.Element) -> bytes:
     # only where it is wanted: it takes 26 MB
     from pycaption import DFXPReader, WebVTTWriter  # noqa: PLC0415
 
-    if len(ttml) > MOST_BYTES:
-        raise NotConverted(f"they are larger than {MOST_BYTES} bytes")
-    root = ET.fromstring(ttml)  # noqa: S314  (it has no document type)
     namespace = root.tag[1:].partition("}")[0]
     for element in list(root.iter()):
         _plain(element, namespace)
-    try:
-        read = DFXPReader().read(ET.tostring(root, encoding="unicode"))
-        written = WebVTTWriter().write(read)
-        ends = [each.end for name in read.get_languages() for each in read.get_captions(name)]
-    except Exception as error:
-        raise NotConverted(f"{type(error).__name__}: {error}") from error
+    read = DFXPReader().read(ET.tostring(root, encoding="unicode"))
+    ends = [each.end for name in read.get_languages() for each in read.get_captions(name)]
     if max(ends) >= DAY_MICROSECONDS:  # it would write the hours of the last day
         raise NotConverted("they last longer than a day")
-    written = f"{written.strip()}\n"
-    if _spoken_in(written) != Counter("".join(_texts(root)).split()):
+    written = f"{WebVTTWriter().write(read).strip()}\n"
+    texts = (text for paragraph in root.iter("p") for text in (*_texts(paragraph), " "))
+    if _spoken_in(written) != Counter("".join(texts).split()):
         raise NotConverted("some of their words would be lost")
     return written.encode()
 
 
-def _texts(root: ET.Element) -> Iterator[str]:
-    """Give what is spoken, with spaces where a line or a paragraph ends."""
-    for paragraph in root.iter("p"):
-        for element in paragraph.iter():
-            yield (" " if element.tag == "br" else "") + (element.text or "")
-            yield (element.tail or "") if element is not paragraph else ""
-        yield " "
+def _texts(element: ET.Element) -> Iterator[str]:
+    """Give what is spoken in the element, with a space where a line ends."""
+    yield element.text or ""
+    for child in element:
+        yield " " if child.tag == "br" else ""
+        yield from _texts(child)
+        yield child.tail or ""
 
 
 def _spoken_in(written: str) -> Counter[str]:
