@@ -1,7 +1,8 @@
-"""Bring: `python -m bench.bring URL FOLDER` brings a film as a worker does, and says what it took.
+"""Bring: `python -m bench.bring URL FOLDER [EXPORT]` brings a film as a worker does.
 
-Fetched, hashed, proven whole and published, by the code of the download step; the imports are not
-counted, since a worker has made them long before.
+It is fetched, hashed, proven whole and published, by the code of the download step. What that took
+is printed as JSON; the imports are not counted, since a worker has made them long before. With the
+id of an export it goes on with what was left of that.
 """
 
 import json
@@ -11,7 +12,7 @@ import sys
 import time
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from worker.storage import Storage
 from worker.transfer.bounds import Bounds
@@ -48,15 +49,17 @@ def peak_mib(process: str) -> float:
 
 def main() -> None:
     """Bring the film, and print what it took as JSON."""
-    url, folder = sys.argv[1], Path(sys.argv[2])
+    url, folder, *export = sys.argv[1:]
+    export_id = UUID(export[0]) if export else uuid4()
     manner = Manner(most_streams=8, most_breaks=3, floor=Floor(1000))
     guard = Unhindered()
     begun, used = time.monotonic(), resource.getrusage(resource.RUSAGE_SELF)
-    with FileSession(["127.0.0.1"]) as http, open_part(folder, uuid4(), uuid4()) as part:
+    with FileSession(["127.0.0.1"]) as http, open_part(Path(folder), export_id, uuid4()) as part:
+        left = part.size_bytes
         bounds = Bounds(most_bytes=1 << 50, reserve_bytes=0)
         fetched = fetch(http, url, part, guard=guard, bounds=bounds, manner=manner)
         verify(part.path, check=guard.check)
-        Storage(folder.as_uri()).publish(
+        Storage(Path(folder).as_uri()).publish(
             part.path, "film.mp4", content_type="video/mp4", check=guard.check, is_ours=True
         )
         part.discard()
@@ -66,6 +69,7 @@ def main() -> None:
             "seconds": seconds,
             "cpu_seconds": after.ru_utime + after.ru_stime - used.ru_utime - used.ru_stime,
             "peak_mib": peak_mib("self"),
+            "left_bytes": left,
             "sha256": fetched.sha256,
         },
         sys.stdout,
