@@ -92,7 +92,10 @@ class Stage(Desk):
         with (self.folder / "worker.log").open("ab") as log:
             arguments = command(queues=queues, pool=pool, concurrency=4)
             arguments += ["--hostname", f"w{len(self.workers)}@test"]
-            worker = WorkerProcess(arguments, environment=self.environment, output=log)
+            # forked children run the same lines as threads; to trace them as well takes a minute
+            untraced = {"COVERAGE_PROCESS_CONFIG": ""} if pool == "prefork" else {}
+            environment = {**self.environment, **untraced}
+            worker = WorkerProcess(arguments, environment=environment, output=log)
         self.workers.append(worker)
         return worker
 
