@@ -10,6 +10,7 @@ from worker.errors import Permanent, Stopping, Transient
 from worker.logs import get_logger
 from worker.steps import place
 from worker.steps.kit import Kit
+from worker.steps.persistence import persist
 from worker.steps.report import Report, Step, Wake
 from worker.transfer import webvtt
 from worker.transfer.captions import flaw
@@ -20,8 +21,9 @@ from worker.transfer.stall import Floor
 
 MOST_BYTES = 64 << 20
 
-# One message asks for so many at the most, and for about so long.
+# A message begins no more of them than so many, nor later than this; each may take so long.
 MOST_AT_ONCE = 20
+MESSAGE_SECONDS = 20.0
 PATIENCE_SECONDS = 40.0
 # So much later those are taken up that the storage did not take, as long as Uplynk has the job.
 STORAGE_AGAIN = timedelta(minutes=10)
@@ -114,13 +116,13 @@ def captions(kit: Kit) -> Report:
     To take an export up uses up one of the times at which it is asked for: whoever dies at it has
     asked once, and nobody needs a claim. Two who ask at once find the same.
     """
-    patience = Patience(PATIENCE_SECONDS, kit.stopping)
+    message = Patience(MESSAGE_SECONDS, kit.stopping)
     found = Counter[str]()
-    while sum(found.values()) < MOST_AT_ONCE and not (patience.is_over or kit.stopping()):
+    while found.total() < MOST_AT_ONCE and not (message.is_over or kit.stopping()):
         export = _taken(kit)
         if export is None:
             break
-        found[_asked(kit, export, patience)] += 1
+        found[_asked(kit, export)] += 1
     with kit.sessions.begin() as session:
         due_at = claims.next_captions_due(session, account=kit.slicer.owner)
     wakes = (Wake(Step.CAPTIONS, at=max(due_at, kit.now() + NEXT)),) if due_at else ()
@@ -144,10 +146,10 @@ def _taken(kit: Kit) -> Export | None:
     return export
 
 
-def _asked(kit: Kit, export: Export, patience: Patience) -> str:
+def _asked(kit: Kit, export: Export) -> str:
     """Bring the captions if they can be had now; return what became of them, in a word."""
     try:
-        found = bring(kit, export, patience)
+        found = bring(kit, export, Patience(PATIENCE_SECONDS, kit.stopping))
     except Stopping:
         _put_off(kit, export, timedelta())
         return "left"
@@ -160,13 +162,16 @@ def _asked(kit: Kit, export: Export, patience: Patience) -> str:
         )
         _put_off(kit, export, STORAGE_AGAIN, error.message)
         return "not stored"
-    with kit.sessions.begin() as session:
-        now = kit.now()
-        held = claims.locked(session, export.id)
-        if held.captions is Captions.UNKNOWN:
-            set_down(held, found, stored_at=held.state_since, now=now)
+    persist(kit, lambda: _record(kit, export, found))
     _log.info("captions asked again", export_id=str(export.id), captions=str(found.captions))
     return str(found.captions)
+
+
+def _record(kit: Kit, export: Export, found: Found) -> None:
+    with kit.sessions.begin() as session:
+        held = claims.locked(session, export.id)
+        if held.captions is Captions.UNKNOWN:
+            set_down(held, found, stored_at=held.state_since, now=kit.now())
 
 
 def _put_off(kit: Kit, export: Export, delay: timedelta, note: str | None = None) -> None:
@@ -174,6 +179,8 @@ def _put_off(kit: Kit, export: Export, delay: timedelta, note: str | None = None
     with kit.sessions.begin() as session:
         now = kit.now()
         held = claims.locked(session, export.id)
+        if held.captions is not Captions.UNKNOWN:  # another had them in the meantime
+            return
         is_worth_it = now - held.state_since < STORAGE_MOST
         held.captions_due_at = now + delay if is_worth_it else None
         held.captions_note = note or held.captions_note
