@@ -11,8 +11,13 @@ from tests.acceptance.stage import Desk, Stage, cleared
 
 
 @pytest.fixture(params=["prefork", "threads"])
-def pool(request: pytest.FixtureRequest) -> str:
-    """Give each pool that a worker can be run with."""
+def pool(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Give each pool that a worker can be run with.
+
+    Forked children run the same lines as threads, and to trace them as well takes its time.
+    """
+    if request.param == "prefork":
+        monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
     return str(request.param)
 
 

@@ -92,10 +92,7 @@ class Stage(Desk):
         with (self.folder / "worker.log").open("ab") as log:
             arguments = command(queues=queues, pool=pool, concurrency=4)
             arguments += ["--hostname", f"w{len(self.workers)}@test"]
-            # forked children run the same lines as threads; to trace them as well takes a minute
-            untraced = {"COVERAGE_PROCESS_CONFIG": ""} if pool == "prefork" else {}
-            environment = {**self.environment, **untraced}
-            worker = WorkerProcess(arguments, environment=environment, output=log)
+            worker = WorkerProcess(arguments, environment=self.environment, output=log)
         self.workers.append(worker)
         return worker
 
