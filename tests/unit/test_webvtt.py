@@ -56,6 +56,11 @@ def test_what_is_spoken_is_written_as_webvtt_has_it(paragraph: str, text: str) -
     assert spoken(paragraph) == text
 
 
+def test_a_region_that_is_not_there_is_no_matter() -> None:
+    [cue] = cues(document('<p region="none" begin="1s" end="2s">one</p>'))
+    assert cue.endswith("\none")
+
+
 def test_italics_stay() -> None:
     paragraph = 'one <span tts:fontStyle="italic">two</span>'
     assert spoken(paragraph, attributes=STYLING) == "one <i>two</i>"
