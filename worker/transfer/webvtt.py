@@ -36,7 +36,7 @@ def webvtt(ttml: bytes) -> bytes:
         ttml: captions in which `captions.flaw` found nothing, so no entities either.
 
     Raises:
-        NotConverted: they can't be made into that, or it would take too long.
+        NotConverted: they can't be made into that, or it would take too much memory.
     """
     if len(ttml) > MOST_BYTES:
         raise NotConverted(f"they are larger than {MOST_BYTES} bytes")
