@@ -24,8 +24,9 @@ def storage_holds_what_is_stored(remains: Remains) -> Violations:
     known = set()
     for export in remains.records.exports:
         if export.state is State.STORED and (path := file_of(export.storage_url)):
-            # captions may be there that a later download could not tell any more
-            known |= {path, path.with_suffix(".ttml")}
+            # captions may be there that a later download could not tell any more, and what came
+            # instead of them while a fault was about
+            known |= {path, path.with_suffix(".ttml"), path.with_suffix(".ttml.rejected")}
     for path in files_under(remains.storage):
         if path not in known:
             yield Violation(f"a file is in storage that no stored export has: {path.name}")

@@ -142,6 +142,7 @@ SPOILS: dict[str, list[Spoil]] = {
     "no scratch file is left": [write("scratch/x.part")],
     "storage holds what is stored": [
         write("exports/x.mp4#1"),
+        write("exports/x.ttml.rejected"),
         lambda scene: scene.change(scene.stored, state=State.FAILED),
     ],
     "no message is left": [lambda scene: scene.leave(messages={"exports": 1})],
