@@ -12,6 +12,8 @@ from tests.acceptance.stage import Desk
 from tests.factories import ASSET, an_asset
 from tests.waiting import wait_until
 
+LONG_SECONDS = 3600
+
 
 def test_the_demo_exports_two_films_and_shows_a_failure(desk: Desk) -> None:
     shown = desk.cli("demo", "--dir", str(desk.folder / "demo"))
@@ -42,7 +44,7 @@ def test_a_run_that_was_interrupted_goes_on_without_paying_again(desk: Desk) -> 
     out = desk.folder / "out"
     asset = an_asset()
     settings = {"POLL_MIN_SECONDS": "0.5"}
-    desk.emulator.control.asset(asset, run_seconds=4)
+    desk.emulator.control.asset(asset, run_seconds=LONG_SECONDS)  # it can't end before it is told
     command = [sys.executable, "-m", "worker.cli", "run", asset, "--out", str(out)]
     first = subprocess.Popen(
         command,
@@ -55,6 +57,7 @@ def test_a_run_that_was_interrupted_goes_on_without_paying_again(desk: Desk) -> 
     said, _ = first.communicate(timeout=30)
     assert first.returncode == 130
     assert "The same command goes on from here" in said
+    desk.emulator.control.advance(LONG_SECONDS)
     second = desk.cli("run", asset, "--out", str(out), **settings)
     assert second.returncode == 0, second.stdout + second.stderr
     assert len(desk.emulator.control.jobs(asset)) == 1
@@ -83,7 +86,7 @@ def test_two_runs_do_not_share_a_folder_and_none_forgets_what_another_paid_for(
 ) -> None:
     out = desk.folder / "out"
     first, second = an_asset(), an_asset()
-    desk.emulator.control.asset(first, run_seconds=4)
+    desk.emulator.control.asset(first, run_seconds=LONG_SECONDS)  # it can't end before it is told
     command = [sys.executable, "-m", "worker.cli", "run", first, "--out", str(out)]
     quick = {"POLL_MIN_SECONDS": "0.5"}
     environment = {**os.environ, **desk.environment, **quick}
@@ -93,7 +96,8 @@ def test_two_runs_do_not_share_a_folder_and_none_forgets_what_another_paid_for(
     assert refused.returncode == 1
     assert "another run is at work" in refused.stderr
     running.send_signal(signal.SIGINT)
-    running.wait(30)
+    assert running.wait(30) == 130
+    desk.emulator.control.advance(LONG_SECONDS)
     desk.emulator.control.asset(second, run_seconds=5)  # the first is brought meanwhile
     assert desk.cli("run", second, "--out", str(out), **quick).returncode == 0
     assert desk.cli("run", first, "--out", str(out), **quick).returncode == 0
