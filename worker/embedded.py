@@ -4,12 +4,12 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Thread
-from typing import IO
+from typing import IO, Protocol
 
 import redis
 from fakeredis import TcpFakeServer
@@ -67,6 +67,48 @@ def command(*, queues: str, pool: str, concurrency: int, level: str = "INFO") ->
     ]
 
 
+class Process(Protocol):
+    """What is needed of a process that was started."""
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+
+    def poll(self) -> int | None:
+        """Return its exit status, or None while it lives."""
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Return its exit status once it has ended; raises subprocess.TimeoutExpired."""
+
+    def send_signal(self, sig: int) -> None:
+        """Send it a signal, unless it has ended."""
+
+    def terminate(self) -> None:
+        """Ask it to end."""
+
+    def kill(self) -> None:
+        """End it."""
+
+
+# Starts a command line with exactly this environment in a session of its own; its output goes to
+# the file, or where this process's goes.
+Launch = Callable[[Sequence[str], Mapping[str, str], IO[bytes] | None], Process]
+
+
+def launch(
+    arguments: Sequence[str], environment: Mapping[str, str], output: IO[bytes] | None
+) -> Process:
+    """Start a command line as any program is started."""
+    return subprocess.Popen(  # noqa: S603  (our own command line)
+        arguments,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=output,
+        start_new_session=True,
+    )
+
+
 class WorkerProcess:
     """A worker as a process of its own.
 
@@ -77,6 +119,7 @@ class WorkerProcess:
         arguments: its command line, as `command` makes it.
         environment: variables in addition to this process's.
         output: where its output goes; None for where this process's goes.
+        launch: starts it.
     """
 
     def __init__(
@@ -85,15 +128,10 @@ class WorkerProcess:
         *,
         environment: Mapping[str, str],
         output: IO[bytes] | None = None,
+        launch: Launch = launch,
     ) -> None:
-        self.process = subprocess.Popen(  # noqa: S603  (our own command line)
-            arguments,
-            env={**os.environ, **environment, parent.VARIABLE: str(os.getpid())},
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-        )
+        whole = {**os.environ, **environment, parent.VARIABLE: str(os.getpid())}
+        self.process = launch(arguments, whole, output)
 
     def stop(self, seconds: float = STOP_SECONDS) -> int:
         """Ask it to end, and end it if it hasn't after `seconds`; returns its exit status."""

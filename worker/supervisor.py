@@ -55,13 +55,13 @@ def supervise(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
             child = embedded.WorkerProcess(arguments, environment=environment)
             if _outlives(child, told):
                 return _stopped(child, told)
-            status, lived = child.process.returncode, time.monotonic() - begun
+            status, lived = child.process.wait(), time.monotonic() - begun
             if status == 0 or (status > 0 and lived < START_SECONDS):
-                return int(status)  # somebody told it to stop, or it can't even start
+                return status  # somebody told it to stop, or it can't even start
             pause = RESTART_FIRST_SECONDS if lived > LIVED_SECONDS else pause
             click.echo(f"the worker ended with status {status}; again in {pause:g} s", err=True)
             if told.wait(pause):
-                return int(status)
+                return status
             pause = min(pause * 2, RESTART_MOST_SECONDS)
 
 

@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from emulator.server import Emulator
 from tests.acceptance.stage import Desk, Stage, cleared
+from tests.forge import Forge, forge
 
 
 @pytest.fixture(params=["prefork", "threads"])
@@ -21,10 +22,16 @@ def pool(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str
     return str(request.param)
 
 
+@pytest.fixture(scope="session")
+def _forge() -> Iterator[Forge]:
+    with forge() as started:
+        yield started
+
+
 @pytest.fixture
-def desk(tmp_path: Path, emulator: Emulator) -> Desk:
+def desk(tmp_path: Path, emulator: Emulator, _forge: Forge) -> Desk:
     """Give a desk in a folder of its own."""
-    return Desk(folder=tmp_path, emulator=emulator)
+    return Desk(folder=tmp_path, emulator=emulator, forge=_forge)
 
 
 @pytest.fixture
@@ -34,11 +41,13 @@ def stage(
     broker_url: str,
     emulator: Emulator,
     sessions: sessionmaker[Session],
+    _forge: Forge,
 ) -> Iterator[Stage]:
     """Give a stage with no worker on it yet; its worker's log is shown if the test fails."""
     stage = Stage(
         folder=tmp_path,
         emulator=emulator,
+        forge=_forge,
         database_url=database_url,
         broker_url=broker_url,
         sessions=sessions,

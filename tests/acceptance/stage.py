@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +23,7 @@ from emulator.server import Emulator
 from models import Export, Request, State
 from models.state import TERMINAL
 from tests.factories import ACCOUNT, KEY
+from tests.forge import Forge
 from tests.waiting import wait_until
 from worker.embedded import WorkerProcess, command
 
@@ -39,6 +40,7 @@ class Desk:
 
     folder: Path
     emulator: Emulator
+    forge: Forge
     settings: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -62,14 +64,13 @@ class Desk:
 
     def cli(self, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
         """Run `uplynk-export …` with these settings over the desk's own."""
-        return subprocess.run(
-            [sys.executable, "-m", "worker.cli", *arguments],
-            env={**os.environ, **self.environment, **settings},
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        return self._run("worker.cli", arguments, settings)
+
+    def _run(
+        self, module: str, arguments: Sequence[str], settings: Mapping[str, str]
+    ) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", module, *arguments]
+        return self.forge.run(command, {**os.environ, **self.environment, **settings}, timeout=60)
 
 
 @dataclass(kw_only=True)
@@ -92,7 +93,9 @@ class Stage(Desk):
         with (self.folder / "worker.log").open("ab") as log:
             arguments = command(queues=queues, pool=pool, concurrency=4)
             arguments += ["--hostname", f"w{len(self.workers)}@test"]
-            worker = WorkerProcess(arguments, environment=self.environment, output=log)
+            worker = WorkerProcess(
+                arguments, environment=self.environment, output=log, launch=self.forge.launch
+            )
         self.workers.append(worker)
         return worker
 
@@ -165,14 +168,7 @@ class Stage(Desk):
 
     def celery(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run `celery -A worker …`, as any user of Celery does."""
-        return subprocess.run(
-            [sys.executable, "-m", "celery", "-A", "worker", *arguments],
-            env={**os.environ, **self.environment},
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        return self._run("celery", ["-A", "worker", *arguments], {})
 
 
 @contextmanager

@@ -55,7 +55,10 @@ def start_talkative(stage: Stage, form: str) -> None:
     arguments = command(queues="exports,downloads", pool="threads", concurrency=4, level="DEBUG")
     with (stage.folder / "worker.log").open("ab") as log:
         environment = {**stage.environment, "LOG_FORMAT": form}
-        stage.workers.append(WorkerProcess(arguments, environment=environment, output=log))
+        worker = WorkerProcess(
+            arguments, environment=environment, output=log, launch=stage.forge.launch
+        )
+        stage.workers.append(worker)
 
 
 @contextmanager
