@@ -7,6 +7,7 @@ from models.history import History
 from models.notification import Notification
 from models.request import Request
 from models.state import Audio, Captions, Channel, State, StopCause
+from models.survey import Survey
 
 __all__ = [
     "Audio",
@@ -20,4 +21,5 @@ __all__ = [
     "Request",
     "State",
     "StopCause",
+    "Survey",
 ]

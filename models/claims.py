@@ -6,12 +6,12 @@ killed worker's claim runs out, and the row is due again; nothing has to be clea
 commits.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import ColumnElement, Select, case, func, select, text, update
+from sqlalchemy import ColumnElement, Select, case, func, or_, select, text, update
 from sqlalchemy.orm import Session
 
 from models.export import Export
@@ -19,6 +19,13 @@ from models.state import UNDER_WAY, State
 
 # An arbitrary number that names the lock under which exports are admitted to the window.
 _ADMISSION_LOCK = 0x75706C79
+
+
+# What is due beyond this is not counted.
+MOST_COUNTED = 200_000
+
+# Those that no request wants any more.
+IS_UNWANTED = Export.unwanted_since.is_not(None)
 
 
 def _due(
@@ -60,7 +67,7 @@ def take(
     limit: int = 1,
     account: str | None = None,
     by_priority: bool = False,
-    only: UUID | None = None,
+    only: UUID | ColumnElement[bool] | None = None,
 ) -> list[Export]:
     """Claim up to `limit` exports in `state` that are due; return them as they are, in any order.
 
@@ -76,11 +83,11 @@ def take(
         limit: how many rows at the most.
         account: those of this account; None for all.
         by_priority: the highest priority first, then the earliest due; else the earliest due.
-        only: this export or none.
+        only: this export or none; or those of which this is true.
     """
     rows = _due(session, state, now, account=account, by_priority=by_priority)
     if only is not None:
-        rows = rows.where(Export.id == only)
+        rows = rows.where(Export.id == only if isinstance(only, UUID) else only)
     died = Export.claim.is_not(None)
     # A CTE that locks rows is run once; as a plain subquery the planner may run it again.
     chosen = rows.limit(limit).with_for_update(skip_locked=True).cte("chosen")
@@ -164,6 +171,14 @@ def count(session: Session, states: Collection[State], *, account: str | None = 
     return session.scalar(rows) or 0
 
 
+def count_due(session: Session, state: State, *, now: datetime, account: str) -> int:
+    """Return how many exports of `account` in `state` are due, up to MOST_COUNTED."""
+    # in the order of ix_exports_due, and no further: with old statistics the planner would take
+    # uq_exports_under_way, and read the whole backlog
+    rows = _due(session, state, now, account=account, by_priority=False).limit(MOST_COUNTED)
+    return session.scalar(select(func.count()).select_from(rows.subquery())) or 0
+
+
 def next_due(session: Session, state: State, *, account: str | None = None) -> datetime | None:
     """Return when the next export in `state` is due (or its claim runs out); None for none."""
     rows = select(Export.due_at).where(Export.state == state, Export.due_at.is_not(None))
@@ -207,6 +222,27 @@ def next_captions_due(session: Session, *, account: str) -> datetime | None:
 
 def _captions(account: str) -> Select[Export]:
     return select(Export).where(Export.account == account).order_by(Export.captions_due_at)
+
+
+def of_jobs(
+    session: Session, job_ids: Collection[str], *, now: datetime, columns: Sequence[Any]
+) -> list[Any]:
+    """Return these columns of the exports whose jobs these are and still run, each row locked.
+
+    Rows that somebody has claimed are left out, and those that another transaction is just at.
+    """
+    # the state is compared here: said in the query, with old statistics, it would have the planner
+    # read all that is under way
+    there = session.execute(select(Export.id, Export.state).where(Export.job_id.in_(job_ids)))
+    running = [export_id for export_id, state in there if state is State.EXPORTING]
+    if not running:
+        return []
+    rows = session.execute(
+        select(Export.state, *columns)
+        .where(Export.id.in_(running), or_(Export.claim.is_(None), Export.claimed_until <= now))
+        .with_for_update(skip_locked=True)
+    )
+    return [row for row in rows if row.state is State.EXPORTING]
 
 
 def locked(session: Session, export_id: UUID) -> Export:

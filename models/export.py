@@ -24,6 +24,7 @@ IS_UNDER_WAY = text(
     "state IN ({})".format(", ".join(f"'{state}'" for state in State if state in UNDER_WAY))
 )
 _IS_DUE = text("due_at IS NOT NULL")
+_IS_UNWANTED = text("unwanted_since IS NOT NULL AND due_at IS NOT NULL")
 _ARE_CAPTIONS_DUE = text("captions_due_at IS NOT NULL")
 
 
@@ -61,6 +62,14 @@ class Export(Base):
             "due_at",
             postgresql_where=_IS_DUE,
             sqlite_where=_IS_DUE,
+        ),
+        # claims.take for polls of those that are to be stopped
+        Index(
+            "ix_exports_unwanted",
+            "state",
+            "due_at",
+            postgresql_where=_IS_UNWANTED,
+            sqlite_where=_IS_UNWANTED,
         ),
         # claims.captions_due, claims.next_captions_due
         Index(

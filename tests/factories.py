@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from emulator.server import Emulator
 from models import Audio, Export, State
 from worker.cloudslicer import CloudSlicer
+from worker.cloudslicer.pages import PageSize
 from worker.settings import Settings
 from worker.steps import Kit
 from worker.steps.circuit import Circuit
@@ -124,5 +125,6 @@ def make_kit(
             now=now or real_now,
             probing=settings.call_claim,
         ),
+        page_size=PageSize(settings.jobs_per_page, now=now or real_now),
         stopping=stopping,
     )

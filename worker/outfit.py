@@ -10,6 +10,7 @@ from models.database import open_engine, open_sessions
 from worker import clock
 from worker.clock import Clock
 from worker.cloudslicer import CloudSlicer
+from worker.cloudslicer.pages import PageSize
 from worker.settings import Settings
 from worker.steps import Kit
 from worker.steps.circuit import Circuit
@@ -51,5 +52,6 @@ def outfit(settings: Settings, *, stopping: Callable[[], bool] = lambda: False) 
         now=now,
         random=SystemRandom(),
         circuit=Circuit(sessions, settings.uplynk_user_id, now=now, probing=settings.call_claim),
+        page_size=PageSize(settings.jobs_per_page, now=now),
         stopping=stopping,
     )

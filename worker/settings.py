@@ -129,6 +129,13 @@ class Settings(ClientSettings):
     poll_ratio: float = Field(
         0.1, gt=0, le=1, description="The wait between two looks, as a part of the job's age."
     )
+    jobs_per_page: int = Field(
+        100,
+        ge=1,
+        le=10_000,
+        description="How many jobs of Uplynk's list are asked for at once; where Uplynk refuses,"
+        " half as many, and so on.",
+    )
     export_deadline_hours: Hours = Field(
         24.0, description="An export that Uplynk hasn't finished by then has failed."
     )

@@ -72,6 +72,31 @@ QUERIES: dict[str, tuple[str, Query]] = {
             only=ONE,
         ),
     ),
+    "take unwanted": (
+        "ix_exports_unwanted",
+        lambda session: claims.take(
+            session,
+            State.EXPORTING,
+            now=NOW,
+            until=UNTIL,
+            limit=50,
+            account=ACCOUNT,
+            only=claims.IS_UNWANTED,
+        ),
+    ),
+    "count due": (
+        DUE,
+        lambda session: claims.count_due(session, State.EXPORTING, now=NOW, account=ACCOUNT),
+    ),
+    "of a page": (
+        "uq_exports_job_id",
+        lambda session: claims.of_jobs(
+            session,
+            [f"j{number}" for number in range(100)],
+            now=NOW,
+            columns=[Export.id, Export.due_at],
+        ),
+    ),
     "due requested": (DUE, looking(State.REQUESTED)),
     "due exporting": (DUE, looking(State.EXPORTING)),
     "due downloading": (BY_PRIORITY, looking(State.DOWNLOADING, by_priority=True)),
@@ -183,7 +208,10 @@ BACKLOG = {
     State.EXPORTING: (9_000, "now() + (g - 500) * interval '1 second'"),
     State.DOWNLOADING: (1_000, "now() + (g - 500) * interval '1 second'"),
 }
-
+# A query reads 50 rows at the most, but for these.
+MOST_ROWS = {"the window": BACKLOG[State.EXPORTING][0], "count due": 500, "of a page": 100}
+# These may read what they find in whatever order it lies.
+ORDERLESS = {"of a page"}
 
 Plans = dict[tuple[str, str], list[Any]]
 
@@ -258,9 +286,10 @@ def test_among_a_million_exports_a_query_reads_only_what_it_needs(
     shown = [[step.get(fact) for fact in FACTS] for step in steps]
     served = {QUERIES[name][0], *([BY_PRIORITY] if name == "the window" else [])}  # either counts
     assert served & {step.get("Index Name") for step in steps}, shown
-    assert not {step["Node Type"] for step in steps} & {"Seq Scan", "Bitmap Heap Scan"}, shown
+    whole = {"Seq Scan"} if name in ORDERLESS else {"Seq Scan", "Bitmap Heap Scan"}
+    assert not whole & {step["Node Type"] for step in steps}, shown
     sorts = [step for step in steps if step["Node Type"].endswith("Sort")]
     assert all(part["Actual Rows"] <= 1 for step in sorts for part in step["Plans"]), shown
     assert sum(step.get("Rows Removed by Filter", 0) for step in steps) < 1000, shown
-    most = BACKLOG[State.EXPORTING][0] if name == "the window" else 50
+    most = MOST_ROWS.get(name, 50)
     assert all(step["Actual Rows"] <= most for step in steps), shown

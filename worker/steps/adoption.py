@@ -1,20 +1,17 @@
 """Adoption: the job that Uplynk made for an export, though its answer never reached us."""
 
 from collections.abc import Iterator
-from contextlib import suppress
 from datetime import timedelta
 
 from sqlalchemy import select
 
 from models import Audio, Export, State
 from worker.cloudslicer import Job, JobState
-from worker.errors import Permanent, Transient
+from worker.errors import Transient
+from worker.steps import listing
 from worker.steps.heartbeat import Heartbeat
 from worker.steps.kit import Kit
 
-# How many jobs are asked for at once. Uplynk has a maximum that it doesn't publish: where a page is
-# refused, a smaller one is tried.
-PAGES = (100, 50, 25, 10)
 MOST_PAGES = 2000
 # A list that shows nothing new on so many pages in a row is not one that can be walked.
 MOST_STALE_PAGES = 3
@@ -124,9 +121,9 @@ def _pages(kit: Kit) -> Iterator[list[Job]]:
     move the others down, so that pages overlap.
     """
     known: set[str] = set()
-    skip = stale = 0
-    limit, page = _first_page(kit)
+    stale = skip = 0
     for _ in range(MOST_PAGES):
+        page = listing.page(kit, skip)
         if not page:
             return
         fresh = [job for job in page if job.id not in known]
@@ -136,19 +133,4 @@ def _pages(kit: Kit) -> Iterator[list[Job]]:
         yield fresh
         known.update(job.id for job in fresh)
         skip += len(page)
-        page = _page(kit, limit, skip)
     raise Transient("list_too_long", f"Uplynk's list of jobs has no end after {len(known)}")
-
-
-def _first_page(kit: Kit) -> tuple[int, list[Job]]:
-    """Return the largest page size that is not refused, and the first page."""
-    *sizes, least = PAGES
-    for limit in sizes:
-        with suppress(Permanent):
-            return limit, _page(kit, limit)
-    return least, _page(kit, least)
-
-
-def _page(kit: Kit, limit: int, skip: int = 0) -> list[Job]:
-    with kit.circuit.watching():
-        return kit.slicer.list_jobs(limit=limit, skip=skip)

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from worker import pace
 from worker.cloudslicer import CloudSlicer
+from worker.cloudslicer.pages import PageSize
 from worker.settings import Settings
 from worker.steps.circuit import Circuit
 from worker.storage import Storage
@@ -28,6 +29,7 @@ class Kit:
         now: gives the time, aware and in UTC.
         random: where jitter comes from.
         circuit: the breaker around Uplynk.
+        page_size: how many jobs of Uplynk's list to ask for at once.
         stopping: whether this worker was told to stop.
     """
 
@@ -39,6 +41,7 @@ class Kit:
     now: Callable[[], datetime]
     random: Random
     circuit: Circuit
+    page_size: PageSize
     stopping: Callable[[], bool]
 
     def until_next_look(self, age: timedelta) -> timedelta:

@@ -1,213 +1,72 @@
-"""Poll: Uplynk is asked how the jobs are that are due for a look."""
+"""Poll: Uplynk is asked how the jobs are that are due for a look, together or one by one."""
 
 from datetime import datetime
 
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy import ColumnElement
 
-from models import Export, State, StopCause, claims
-from worker import pace
-from worker.cloudslicer import Job, JobState
-from worker.cloudslicer.reply import NOT_FOUND
-from worker.errors import ExportError, Permanent, Transient
-from worker.logs import get_logger
-from worker.steps import failure, probe, renewal, withdraw
+from models import Export, State, claims
+from worker.steps import probe
 from worker.steps.kit import Kit
-from worker.steps.persistence import persist
+from worker.steps.look import look
 from worker.steps.report import Report, Step, Wake
+from worker.steps.survey import is_worthwhile, survey
 
-# One message looks at so many jobs at the most, and for so long: then other short steps get their
-# turn. What was claimed and not looked at is given back.
+# One message looks at so many jobs one by one at the most, and goes on for half a claim: then other
+# short steps get their turn. What was claimed and not looked at is given back.
 MOST_AT_ONCE = 50
-
-_log = get_logger(__name__)
 
 
 def poll(kit: Kit) -> Report:
     """Look at the jobs that are due, set down what was learned, and say when to look next."""
     if away_until := probe.away_until(kit):
         return Report({"uplynk": "away"}, (Wake(Step.POLL, at=away_until),))
-    begun = kit.now()
-    until = begun + kit.settings.call_claim
-    account = kit.slicer.owner
+    begun, account = kit.now(), kit.slicer.owner
+    until = begun + kit.settings.claim / 2
     with kit.sessions.begin() as session:
-        due = claims.take(
-            session,
-            State.EXPORTING,
-            now=begun,
-            until=until,
-            limit=MOST_AT_ONCE,
-            account=account,
-        )
+        due = claims.count_due(session, State.EXPORTING, now=begun, account=account)
+        is_together = is_worthwhile(kit, session, due=due)
     wakes: list[Wake] = []
-    looked = 0
-    while due and kit.now() - begun < kit.settings.claim / 2 and not _is_over(kit):
-        wakes += _look(kit, due.pop(0))
-        looked += 1
-    _give_back(kit, due)
+    looked, pages, busy_until = 0, 0, None
+    if is_together:
+        # what is to be stopped doesn't wait for a long list
+        looked += _one_by_one(kit, wakes, until=until, only=claims.IS_UNWANTED)
+        seen = survey(kit, until=until)
+        wakes += seen.wakes
+        looked, pages, busy_until = looked + seen.looked, seen.pages, seen.busy_until
+    if not is_together or seen.is_over:
+        looked += _one_by_one(kit, wakes, until=until)
     with kit.sessions.begin() as session:
         again = claims.next_due(session, State.EXPORTING, account=account)
     if again is not None and not kit.stopping():
         # what is due and could not be taken is in somebody's hands: don't run against it
-        least = begun if looked else begun + kit.settings.poll_min
+        least = busy_until or (begun if looked or pages else begun + kit.settings.poll_min)
         wakes.append(Wake(Step.POLL, at=max(again, least)))
     done = sum(wake.step is Step.DOWNLOAD for wake in wakes)
-    return Report({"looked": looked, "done": done}, tuple(wakes))
+    facts = {"looked": looked, "done": done, **({"pages": pages} if pages else {})}
+    return Report(facts, tuple(wakes))
 
 
-def _look(kit: Kit, export: Export) -> list[Wake]:
-    """Look at one job; that nobody foresaw what it is like holds up none of the others."""
-    try:
-        return _look_at(kit, export)
-    except SQLAlchemyError:
-        raise
-    except Exception as error:  # noqa: BLE001  (the boundary of a row in a batch)
-        failure.record_unforeseen(kit, export, error)
-        return []
-
-
-def _is_over(kit: Kit) -> bool:
-    return kit.stopping() or kit.circuit.is_open
-
-
-def _look_at(kit: Kit, export: Export) -> list[Wake]:
-    """Look at one job, and set down what was learned of it; stop it if it is not to go on."""
-    if export.unwanted_since is not None and withdraw.decided(kit, export, StopCause.UNWANTED):
-        return withdraw.withdraw(kit, export)
-    answer = _asked(withdraw.look(kit, str(export.job_id)), export, now=kit.now())
-    late = (
-        isinstance(answer, Job)
-        and answer.state not in withdraw.ENDED
-        and _is_late(kit, export, now=kit.now())
-        and withdraw.decided(kit, export, StopCause.LATE)
-    )
-    if late:  # it may end in this very moment, and then it has ended as any other
-        answer = _asked(withdraw.stop(kit, str(export.job_id)), export, now=kit.now())
-    return persist(kit, lambda: _looked(kit, export, answer, late=late))
-
-
-def _looked(kit: Kit, export: Export, answer: Job | ExportError, *, late: bool) -> list[Wake]:
+def _one_by_one(
+    kit: Kit, wakes: list[Wake], *, until: datetime, only: ColumnElement[bool] | None = None
+) -> int:
+    """Look at jobs that are due, and add what is to be woken; returns how many were looked at."""
+    now = kit.now()
     with kit.sessions.begin() as session:
-        held = claims.held(session, export.id, export.claim)
-        if held is None:
-            _log.warning("outcome dropped", export_id=str(export.id), state=str(export.state))
-            return []
-        now = kit.now()
-        held.polls += 1
-        try:
-            if isinstance(answer, ExportError):
-                raise answer
-            _learn(kit, held, answer, late=late, now=now)
-        except ExportError as error:
-            failure.record(kit, held, error, now=now)
-            renewal.renew_lost(kit, session, held, now=now)
-        renewal.renew_withdrawn(session, held, now=now)
-        return _next(held, now=now)
-
-
-def _next(export: Export, *, now: datetime) -> list[Wake]:
-    """Return what is to be woken, as the export stands; one that nobody wants goes no further."""
-    if export.unwanted_since is not None and export.state is State.DOWNLOADING:
-        done = f"no request wants it any more; job {export.job_id} was done at Uplynk"
-        export.cancel("cancelled", done, now=now)
-    elif export.unwanted_since is not None and export.state is State.EXPORTING:
-        export.release(due_at=now)
-    if export.state is State.EXPORTING:
-        return []
-    # an export that has left Uplynk has made room in the window
-    room = Wake(Step.SUBMIT)
-    return [Wake(Step.DOWNLOAD, export.id), room] if export.state is State.DOWNLOADING else [room]
-
-
-def _asked(answer: Job | ExportError, export: Export, *, now: datetime) -> Job | ExportError:
-    """Return the job as Uplynk tells it, or what its answer means for the export.
-
-    Only "not found" can be final: a refusal has no code that could tell a passing trouble of ours,
-    a wrong key say, from the end of the job. And a job that is too young to have been erased may be
-    one that Uplynk does not show yet.
-    """
-    if isinstance(answer, Job | Transient):
-        return answer
-    if answer.code != NOT_FOUND:
-        return Transient(answer.code, answer.message)
-    if now - (export.job_created_at or now) < renewal.ERASED_AFTER:
-        return Transient(
-            "job_not_found",
-            f"Uplynk does not know job {export.job_id}, which is too young to have been erased",
+        due = claims.take(
+            session,
+            State.EXPORTING,
+            now=now,
+            until=now + kit.settings.call_claim,
+            limit=MOST_AT_ONCE,
+            account=kit.slicer.owner,
+            only=only,
         )
-    return Permanent(
-        "job_lost",
-        f"Uplynk knows no job {export.job_id} any more: it erases them 72 hours after they end",
-    )
-
-
-def _learn(kit: Kit, export: Export, job: Job, *, late: bool, now: datetime) -> None:
-    """Set down what the job is like, and take the export on if the job has ended.
-
-    `late` says that the job was told to stop in this very look, because it took too long.
-    """
-    export.job_state = job.word
-    export.job_progress = job.progress or None
-    export.job_error = job.last_error or export.job_error
-    export.job_finished_at = job.finished_at
-    match job.state:
-        case JobState.DONE:
-            _have_url(export, job, now=now)
-        case JobState.ERROR:
-            why = job.last_error or "it gave no reason"
-            raise Permanent("export_error", f"Uplynk could not export the asset: {why}")
-        case _ if late:
-            raise _out_of_time(kit, job)
-        case JobState.CANCELLED:
-            _stopped(kit, export, job, now=now)
-        case _:  # waiting (again), assigned, or a word that nobody has heard of
-            export.recovered()
-            withdraw.forget_unheard(export, now=now)
-            age = now - (export.job_created_at or export.state_since)
-            export.release(due_at=now + kit.until_next_look(age))
-
-
-def _stopped(kit: Kit, export: Export, job: Job, *, now: datetime) -> None:
-    """End an export whose job is cancelled: from here, whoever heard of it, or by somebody else."""
-    if export.unwanted_since is not None or export.stop_cause is StopCause.UNWANTED:
-        export.cancel("cancelled", f"job {job.id} was cancelled at Uplynk", now=now)
-    elif export.stop_cause is StopCause.LATE:
-        raise _out_of_time(kit, job)
-    else:
-        said = f"job {job.id} was cancelled at Uplynk, and not from here"
-        export.cancel("cancelled_at_uplynk", said, now=now)
-
-
-def _out_of_time(kit: Kit, job: Job) -> Permanent:
-    hours = f"{kit.settings.export_deadline.total_seconds() / 3600:g}"
-    return Permanent(
-        "export_deadline",
-        f"Uplynk had not finished job {job.id} within {hours} hours"
-        f" (EXPORT_DEADLINE_HOURS); it was told to stop it, and it is {job.word}",
-    )
-
-
-def _have_url(export: Export, job: Job, *, now: datetime) -> None:
-    if job.url is None:
-        raise Transient("url_missing", f"Uplynk says that job {job.id} is done, but not where")
-    if export.url is None:  # else it is the download that failed, and it is still failing
-        export.recovered()
-    export.url = job.url
-    export.advance(State.DOWNLOADING, now=now, reason="Uplynk is done")
-
-
-def _is_late(kit: Kit, export: Export, *, now: datetime) -> bool:
-    """Return whether nobody finishes the job.
-
-    A retried export has all its time again. So has one that lived through an outage, but for that
-    it gets no more than an export may take in all.
-    """
-    limit, most = kit.settings.export_deadline, kit.settings.total_deadline
-    times = [time for time in (export.job_created_at, export.begun_at) if time is not None]
-    if not pace.is_over(max(times, default=None), limit=limit, now=now):
-        return False
-    outage_ended_at = kit.circuit.ended_at
-    is_excused = outage_ended_at is not None and now - outage_ended_at < limit
-    return not is_excused or pace.is_over(export.begun_at or export.created_at, limit=most, now=now)
+    looked = 0
+    while due and kit.now() < until and not (kit.stopping() or kit.circuit.is_open):
+        wakes += look(kit, due.pop(0))
+        looked += 1
+    _give_back(kit, due)
+    return looked
 
 
 def _give_back(kit: Kit, exports: list[Export]) -> None:

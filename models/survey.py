@@ -1,0 +1,28 @@
+"""Survey: how far the list of an account's jobs has been read through, known to all workers."""
+
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import String, Text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from models.base import Base
+
+
+class Survey(Base):
+    """One reading of Uplynk's list, from its begin to where all was seen that was due by then.
+
+    Who reads holds `claim` from page to page, until `claimed_until`. Who makes room for other steps
+    gives it back at once, and the next to read goes on at `skip`; `begun_at` is null between two
+    readings.
+    """
+
+    __tablename__ = "surveys"
+
+    account: Mapped[str] = mapped_column(String(32), primary_key=True)
+    claim: Mapped[UUID | None]
+    claimed_until: Mapped[datetime | None]
+    begun_at: Mapped[datetime | None]
+    skip: Mapped[int] = mapped_column(default=0)  # how many jobs of the list were read
+    rests_until: Mapped[datetime | None]  # not read before: it was refused, or of no use
+    why: Mapped[str | None] = mapped_column(Text)  # it rests

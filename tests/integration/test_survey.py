@@ -1,0 +1,479 @@
+"""Survey: many jobs are looked at through Uplynk's list, whatever that is like."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import timedelta
+from random import Random
+from uuid import uuid4
+
+import pytest
+from sqlalchemy import select
+from sqlalchemy.orm import Session, sessionmaker
+
+from models import Breaker, Export, State, StopCause, Survey
+from tests.factories import ACCOUNT, Clock, an_asset, build_export
+from tests.uplynk import Course, End, Killed, Plans, Uplynk
+from worker.cloudslicer import Job, JobState
+from worker.cloudslicer.reply import REFUSED
+from worker.errors import Permanent
+from worker.steps import Kit, Report, Step, Wake, poll
+from worker.steps.survey import FEW, REST, REST_REFUSED, TURN
+
+Sessions = sessionmaker[Session]
+
+AGE = timedelta(minutes=10)
+SOON, LATEST = timedelta(seconds=48), timedelta(seconds=60)  # a tenth of that, and its jitter
+
+
+class Listed(Uplynk):
+    """An Uplynk whose list is as a test wants it."""
+
+    most: int | None = None  # a longer page is refused
+    cut: int | None = None  # a longer page is cut
+
+    def __init__(self, clock: Clock, *, course: Callable[[str], Course]) -> None:
+        super().__init__(clock, course=course)
+        self.shown: Callable[[list[Job]], list[Job]] = lambda jobs: jobs
+        self.asked: list[tuple[int, int]] = []
+
+    def list_jobs(self, *, limit: int, skip: int = 0) -> list[Job]:
+        """Return a page of what is shown of the list."""
+        self.asked.append((skip, limit))
+        every = super().list_jobs(limit=1_000_000)
+        if self.most is not None and limit > self.most:
+            raise Permanent(REFUSED, "limit")
+        return self.shown(every)[skip : skip + min(limit, self.cut or limit)]
+
+
+@pytest.fixture
+def uplynk(clock: Clock, plans: Plans) -> Listed:
+    return Listed(clock, course=plans)
+
+
+def crowd(kit: Kit, uplynk: Uplynk, count: int, *, due: int | None = None) -> list[Export]:
+    """Return so many exports with a job each, the oldest first; the last `due` of them are due."""
+    now, later = kit.now(), kit.now() + timedelta(minutes=3)
+    exports = []
+    for number in range(count):
+        job = uplynk.create_export(asset := an_asset(), aaclc=False)
+        is_due = due is None or number >= count - due
+        exports.append(
+            build_export(
+                state=State.EXPORTING,
+                asset=asset,
+                job_id=job.id,
+                job_state=job.word,
+                job_created_at=now - AGE,
+                begun_at=now - AGE,
+                created_at=now - AGE,
+                due_at=now if is_due else later,
+            )
+        )
+    with kit.sessions.begin() as session:
+        session.add_all(exports)
+    return exports
+
+
+def every(kit: Kit) -> Sequence[Export]:
+    with kit.sessions.begin() as session:
+        return session.scalars(select(Export).order_by(Export.created_at)).all()
+
+
+def on_record(kit: Kit) -> Survey:
+    with kit.sessions.begin() as session:
+        return session.get_one(Survey, ACCOUNT)
+
+
+def one(kit: Kit, export: Export) -> Export:
+    with kit.sessions.begin() as session:
+        return session.get_one(Export, export.id)
+
+
+def wait_of(kit: Kit, export: Export) -> timedelta:
+    assert export.due_at is not None
+    return export.due_at - kit.now()
+
+
+def polled(kit: Kit, clock: Clock, *, messages: int = 50) -> list[Report]:
+    """Poll as often as the reports ask for it at once."""
+    reports = []
+    for _ in range(messages):
+        reports.append(poll(kit))
+        times = [wake.at for wake in reports[-1].wakes if wake.step is Step.POLL]
+        if not any(time is None or time <= clock() for time in times):
+            return reports
+    pytest.fail(f"after {messages} messages there is still something to do")
+
+
+def test_many_are_looked_at_with_a_call_for_each_page(
+    kit: Kit, uplynk: Listed, plans: Plans
+) -> None:
+    crowd(kit, uplynk, 250)
+    report = poll(kit)
+    assert report.facts == {"looked": 250, "done": 0, "pages": 3}
+    assert (plans.calls["list"], plans.calls["get"]) == (3, 0)
+    for export in every(kit):
+        assert (export.polls, export.state, export.job_state) == (1, State.EXPORTING, "assigned")
+        assert SOON <= wait_of(kit, export) <= LATEST
+    (wake,) = report.wakes
+    assert (wake.step, wake.at) == (Step.POLL, min(export.due_at for export in every(kit)))  # type: ignore[type-var]
+
+
+def test_few_are_asked_for_one_by_one(kit: Kit, uplynk: Listed, plans: Plans) -> None:
+    crowd(kit, uplynk, FEW)
+    assert poll(kit).facts == {"looked": FEW, "done": 0}
+    assert (plans.calls["list"], plans.calls["get"]) == (0, FEW)
+
+
+def test_few_of_many_are_asked_for_one_by_one(kit: Kit, uplynk: Listed, plans: Plans) -> None:
+    kit = replace(kit, settings=kit.settings.model_copy(update={"jobs_per_page": 10}))
+    kit = replace(kit, page_size=type(kit.page_size)(10, now=kit.now))
+    crowd(kit, uplynk, 600, due=FEW + 2)  # sixty pages
+    assert poll(kit).facts == {"looked": FEW + 2, "done": 0}
+    assert (plans.calls["list"], plans.calls["get"]) == (0, FEW + 2)
+
+
+def test_those_that_would_be_due_later_get_their_time_with_the_others(
+    kit: Kit, uplynk: Listed, plans: Plans
+) -> None:
+    crowd(kit, uplynk, 200, due=150)
+    assert poll(kit).facts["looked"] == 200
+    assert {export.polls for export in every(kit)} == {1}
+    assert plans.calls["list"] == 2
+
+
+def test_it_ends_with_the_page_that_shows_the_last_one_that_was_due(
+    kit: Kit, uplynk: Listed, plans: Plans
+) -> None:
+    crowd(kit, uplynk, 500, due=40)  # the newest come first
+    assert poll(kit).facts == {"looked": 100, "done": 0, "pages": 1}
+    assert plans.calls["list"] == 1
+
+
+@pytest.mark.parametrize("hidden", [1, 5, 60])
+def test_what_the_list_does_not_show_is_asked_for_one_by_one(
+    kit: Kit, uplynk: Listed, plans: Plans, clock: Clock, hidden: int
+) -> None:
+    unseen = {export.job_id for export in crowd(kit, uplynk, 300)[100 : 100 + hidden]}
+    uplynk.shown = lambda jobs: [job for job in jobs if job.id not in unseen]
+    polled(kit, clock)
+    assert {export.polls for export in every(kit)} == {1}
+    assert plans.calls["get"] == hidden
+    assert plans.calls["list"] == 4  # the last page is empty
+
+
+def test_a_list_without_our_jobs_is_left_after_a_few_pages_and_let_be_for_a_while(
+    kit: Kit, uplynk: Listed, plans: Plans, clock: Clock
+) -> None:
+    crowd(kit, uplynk, 120)
+    others = [Job(id=f"other-{n}", word="done", asset=an_asset()) for n in range(5000)]
+    uplynk.shown = lambda jobs: others + jobs
+    polled(kit, clock)
+    assert {export.polls for export in every(kit)} == {1}
+    assert (plans.calls["list"], plans.calls["get"]) == (3, 120)
+    assert "did not show 120 jobs" in (on_record(kit).why or "")
+    clock.time = (on_record(kit).rests_until or clock.time) - timedelta(seconds=1)
+    polled(kit, clock)
+    assert plans.calls["list"] == 3
+    assert plans.calls["get"] > 200
+    clock.move(seconds=REST.total_seconds())
+    polled(kit, clock)
+    assert plans.calls["list"] == 6
+
+
+def test_a_list_that_is_refused_is_not_asked_for_a_while(
+    kit: Kit, uplynk: Listed, plans: Plans, clock: Clock
+) -> None:
+    crowd(kit, uplynk, 60)
+    uplynk.most = 0
+    polled(kit, clock)
+    assert {export.polls for export in every(kit)} == {1}
+    assert plans.calls["get"] == 60
+    refused = len(uplynk.asked)
+    assert "uplynk_refused" in (on_record(kit).why or "")
+    clock.move(seconds=REST_REFUSED.total_seconds() - 1)
+    polled(kit, clock)
+    assert len(uplynk.asked) == refused
+    uplynk.most = None
+    clock.move(seconds=300)
+    polled(kit, clock)
+    assert (len(uplynk.asked), plans.calls["get"]) == (refused + 1, 120)
+    assert on_record(kit).why is None
+
+
+def test_a_list_that_gives_no_answer_is_let_be_as_well(
+    kit: Kit, uplynk: Listed, plans: Plans, clock: Clock
+) -> None:
+    crowd(kit, uplynk, 60)
+    plans.plan("list", Course(End.UNHEARD))
+    polled(kit, clock)
+    assert {(export.polls, export.attempts) for export in every(kit)} == {(1, 0)}
+    assert (plans.calls["list"], plans.calls["get"]) == (1, 60)
+
+
+def test_a_page_that_is_refused_is_halved_and_that_is_remembered(
+    kit: Kit, uplynk: Listed, clock: Clock
+) -> None:
+    crowd(kit, uplynk, 100)
+    uplynk.most = 30
+    polled(kit, clock)
+    assert uplynk.asked == [(0, 100), (0, 50), (0, 25), (25, 25), (50, 25), (75, 25)]
+    uplynk.asked.clear()
+    clock.move(seconds=LATEST.total_seconds())
+    polled(kit, clock)
+    assert uplynk.asked == [(0, 25), (25, 25), (50, 25), (75, 25)]
+    uplynk.asked.clear()
+    clock.move(hours=1)
+    polled(kit, clock)
+    assert uplynk.asked[0] == (0, 100)
+
+
+def test_a_page_that_is_cut_is_gone_on_from_where_it_ended(
+    kit: Kit, uplynk: Listed, clock: Clock
+) -> None:
+    crowd(kit, uplynk, 100)
+    uplynk.cut = 40
+    polled(kit, clock)
+    assert uplynk.asked == [(0, 100), (40, 100), (80, 100)]
+    assert {export.polls for export in every(kit)} == {1}
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_in_any_order_and_with_gaps_and_repetitions_each_is_looked_at(
+    kit: Kit, uplynk: Listed, plans: Plans, clock: Clock, seed: int
+) -> None:
+    random = Random(seed)
+    crowd(kit, uplynk, 300)
+    others = [Job(id=f"other-{n}", word="assigned") for n in range(random.randrange(300))]
+
+    def shown(jobs: list[Job]) -> list[Job]:
+        jobs = random.sample(jobs, len(jobs) - random.randrange(20)) + others
+        return random.sample(jobs, len(jobs)) + random.sample(jobs, 30)
+
+    uplynk.shown = shown  # another order for each page
+    polled(kit, clock)
+    assert all(export.polls >= 1 for export in every(kit))
+    assert plans.calls["list"] + plans.calls["get"] < 300
+    clock.move(seconds=LATEST.total_seconds())
+    uplynk.shown = lambda jobs: jobs[::-1]  # the oldest first
+    polled(kit, clock)
+    assert all(export.polls >= 2 for export in every(kit))
+
+
+def test_jobs_that_slip_between_two_pages_are_asked_for(
+    kit: Kit, uplynk: Listed, plans: Plans, clock: Clock
+) -> None:
+    exports = crowd(kit, uplynk, 300)
+    newest = {str(export.job_id) for export in exports[-4:]}
+
+    def forget() -> None:  # the newest are gone, and all others move up
+        uplynk.shown = lambda jobs: [job for job in jobs if job.id not in newest]
+
+    plans.plan("list", Course(after=forget))
+    polled(kit, clock)
+    assert {export.polls for export in every(kit)} == {1}
+    assert plans.calls["get"] == 4
+
+
+def test_jobs_that_are_made_meanwhile_show_some_twice_and_hide_none(
+    kit: Kit, uplynk: Listed, plans: Plans, clock: Clock
+) -> None:
+    crowd(kit, uplynk, 300)
+
+    def make_more() -> None:
+        for _ in range(7):
+            uplynk.create_export(an_asset(), aaclc=False)
+
+    plans.plan("list", Course(after=make_more))
+    polled(kit, clock)
+    assert all(export.polls >= 1 for export in every(kit))
+    assert plans.calls["get"] == 0
+
+
+def test_a_list_without_an_end_is_left(
+    kit: Kit, uplynk: Listed, plans: Plans, clock: Clock
+) -> None:
+    crowd(kit, uplynk, 300)
+    uplynk.shown = lambda jobs: jobs[:100] * 1000  # it knows no `skip`
+    polled(kit, clock)
+    assert all(export.polls >= 1 for export in every(kit))
+    assert (plans.calls["list"], plans.calls["get"]) == (5, 200)
+
+
+def test_what_has_ended_goes_on_as_after_a_look_of_its_own(
+    kit: Kit, uplynk: Listed, plans: Plans
+) -> None:
+    exports = crowd(kit, uplynk, 150, due=100)
+    done, failed, stopped, early = exports[149], exports[148], exports[147], exports[0]
+    uplynk.finish(str(done.job_id), JobState.DONE)
+    uplynk.finish(str(early.job_id), JobState.DONE)
+    uplynk.finish(str(stopped.job_id), JobState.CANCELLED)
+    made = uplynk.made[str(failed.job_id)]
+    job = replace(made.job, word="error", last_error="no track", finished_at=kit.now())
+    uplynk.made[job.id] = replace(made, job=job)
+    uplynk.shown = lambda jobs: [*jobs[:75], *jobs[-25:], *jobs[75:-25]]
+    report = poll(kit)
+    assert one(kit, done).state is one(kit, early).state is State.DOWNLOADING
+    assert one(kit, done).url is not None
+    assert one(kit, done).job_finished_at == kit.now()
+    assert (one(kit, failed).state, one(kit, failed).error_code) == (State.FAILED, "export_error")
+    assert "no track" in str(one(kit, failed).error_message)
+    assert one(kit, stopped).error_code == "cancelled_at_uplynk"
+    assert Wake(Step.DOWNLOAD, done.id) in report.wakes
+    assert Wake(Step.DOWNLOAD, early.id) in report.wakes
+    assert report.wakes.count(Wake(Step.SUBMIT)) == 1
+    assert report.facts["done"] == 2
+    assert plans.calls["get"] == 0
+
+
+def test_a_list_that_does_not_tell_the_url_is_not_enough(
+    kit: Kit, uplynk: Listed, plans: Plans
+) -> None:
+    exports = crowd(kit, uplynk, 100)
+    uplynk.finish(str(exports[50].job_id), JobState.DONE)
+    uplynk.shown = lambda jobs: [replace(job, url=None) for job in jobs]
+    poll(kit)
+    assert (one(kit, exports[50]).state, one(kit, exports[50]).attempts) == (State.DOWNLOADING, 0)
+    assert plans.calls["get"] == 1
+
+
+def test_what_the_list_says_of_a_job_that_runs_is_set_down(kit: Kit, uplynk: Listed) -> None:
+    exports = crowd(kit, uplynk, 100)
+    with kit.sessions.begin() as session:
+        session.get_one(Export, exports[2].id).attempts = 3
+    made = uplynk.made[str(exports[1].job_id)]
+    job = replace(made.job, word="waiting", progress="43 %", last_error="try 1")
+    uplynk.made[job.id] = replace(made, job=job)
+    poll(kit)
+    told = one(kit, exports[1])
+    assert (told.job_state, told.job_progress, told.job_error) == ("waiting", "43 %", "try 1")
+    assert SOON <= wait_of(kit, told) <= LATEST
+    assert one(kit, exports[2]).attempts == 0
+    assert {export.polls for export in every(kit)} == {1}
+
+
+def test_what_nobody_wants_is_stopped_before_a_long_list_is_read(
+    kit: Kit, uplynk: Listed, plans: Plans
+) -> None:
+    exports = crowd(kit, uplynk, 300)
+    with kit.sessions.begin() as session:
+        session.get_one(Export, exports[7].id).unwanted_since = kit.now()
+    order: list[str] = []
+    plans.plan("cancel", Course(before=lambda: order.append("cancel")))
+    plans.plan("list", Course(before=lambda: order.append("list")))
+    poll(kit)
+    assert order == ["cancel", "list"]
+    assert one(kit, exports[7]).state is State.CANCELLED
+
+
+def test_what_nobody_wants_is_stopped_while_another_worker_reads(
+    kit: Kit, uplynk: Listed, plans: Plans
+) -> None:
+    exports = crowd(kit, uplynk, 300)
+
+    def leave() -> None:
+        with kit.sessions.begin() as session:
+            session.get_one(Export, exports[7].id).unwanted_since = kit.now()
+        poll(kit)
+
+    plans.plan("list", Course(before=leave))
+    poll(kit)
+    assert one(kit, exports[7]).state is State.CANCELLED
+    assert plans.calls["cancel"] == 1
+
+
+def test_a_job_that_takes_too_long_is_told_to_stop(kit: Kit, uplynk: Listed, clock: Clock) -> None:
+    exports = crowd(kit, uplynk, 100)
+    with kit.sessions.begin() as session:
+        late = session.get_one(Export, exports[3].id)
+        late.job_created_at = late.begun_at = kit.now() - kit.settings.export_deadline
+    polled(kit, clock)
+    ended = one(kit, exports[3])
+    assert (ended.state, ended.error_code) == (State.FAILED, "export_deadline")
+    assert ended.stop_cause is StopCause.LATE
+
+
+def test_one_worker_reads_at_a_time(kit: Kit, uplynk: Listed, plans: Plans) -> None:
+    crowd(kit, uplynk, 300)
+    others: list[Report] = []
+    plans.plan("list", Course(before=lambda: others.append(poll(kit))))
+    poll(kit)
+    assert (plans.calls["list"], plans.calls["get"]) == (3, 0)
+    assert others[0].facts == {"looked": 0, "done": 0}
+    assert others[0].wakes == (Wake(Step.POLL, at=kit.now() + TURN),)
+
+
+def test_where_a_killed_worker_was_another_goes_on(
+    kit: Kit, uplynk: Listed, plans: Plans, clock: Clock
+) -> None:
+    crowd(kit, uplynk, 300)
+    plans.plan("list", Course())
+    plans.plan("list", Course(End.DIED_AFTER))
+    with pytest.raises(Killed):
+        poll(kit)
+    assert poll(kit).wakes == (Wake(Step.POLL, at=kit.now() + TURN),)
+    clock.move(seconds=TURN.total_seconds())
+    poll(kit)
+    assert uplynk.asked == [(0, 100), (100, 100), (100, 100), (200, 100)]
+    assert {export.polls for export in every(kit)} == {1}
+
+
+def test_who_stood_still_sets_down_nothing_of_an_old_page(
+    kit: Kit, uplynk: Listed, plans: Plans, clock: Clock
+) -> None:
+    crowd(kit, uplynk, 300)
+
+    def stand_still() -> None:
+        clock.move(seconds=TURN.total_seconds() + 1)
+        poll(kit)
+
+    plans.plan("list", Course(after=stand_still))
+    poll(kit)
+    assert {export.polls for export in every(kit)} == {1}
+    assert len(uplynk.asked) == 4
+
+
+def test_a_long_list_makes_room_for_other_steps_and_is_gone_on_with(
+    kit: Kit, uplynk: Listed, plans: Plans, clock: Clock
+) -> None:
+    crowd(kit, uplynk, 500)
+    for _ in range(5):
+        plans.plan("list", Course(before=lambda: clock.move(seconds=16)))
+    first = poll(kit)  # half a claim is 30 s
+    assert first.facts["pages"] == 2
+    assert any(wake.step is Step.POLL and wake.at <= clock() for wake in first.wakes if wake.at)
+    assert [poll(kit).facts["pages"] for _ in range(2)] == [2, 1]
+    assert [skip for skip, _ in uplynk.asked] == [0, 100, 200, 300, 400]
+
+
+def test_it_ends_where_uplynk_is_away(kit: Kit, uplynk: Listed, plans: Plans) -> None:
+    crowd(kit, uplynk, 500)
+
+    def trip() -> None:
+        with kit.sessions.begin() as session:
+            session.add(Breaker(name=f"uplynk:{ACCOUNT}", failures=4, probes=0))
+
+    plans.plan("list", Course(End.UNHEARD, before=trip))
+    poll(kit)
+    assert kit.circuit.is_open
+    assert (plans.calls["list"], plans.calls["get"]) == (1, 0)
+    assert {(export.polls, export.attempts) for export in every(kit)} == {(0, 0)}
+
+
+def test_it_ends_when_the_worker_is_told_to_stop(kit: Kit, uplynk: Listed, plans: Plans) -> None:
+    crowd(kit, uplynk, 500)
+    kit = replace(kit, stopping=lambda: plans.calls["list"] > 1)
+    report = poll(kit)
+    assert (report.facts["pages"], report.wakes) == (2, ())
+    assert on_record(kit).claim is None
+    assert on_record(kit).skip == 200
+
+
+def test_what_another_worker_is_looking_at_is_left_to_it(kit: Kit, uplynk: Listed) -> None:
+    exports = crowd(kit, uplynk, 100)
+    claim, until = uuid4(), kit.now() + timedelta(seconds=30)
+    with kit.sessions.begin() as session:
+        held = session.get_one(Export, exports[5].id)
+        held.claim, held.claimed_until, held.due_at = claim, until, until
+    poll(kit)
+    assert (one(kit, exports[5]).claim, one(kit, exports[5]).polls) == (claim, 0)

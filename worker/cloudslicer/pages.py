@@ -1,0 +1,44 @@
+"""Pages: how many jobs of the list Uplynk gives at once, which it doesn't publish."""
+
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+
+LEAST = 10
+# What was refused is not asked for again for so long.
+REMEMBERED = timedelta(hours=1)
+
+
+class PageSize:
+    """How many jobs to ask for: as many as are wanted, or half as many, and so on down to LEAST.
+
+    A server that cuts a page instead of refusing it gives what it gives, and nothing is learnt.
+
+    Args:
+        most: how many are wanted.
+        now: gives the time.
+    """
+
+    def __init__(self, most: int, *, now: Callable[[], datetime]) -> None:
+        self._most, self._now = most, now
+        self._found = most
+        self._found_at: datetime | None = None
+
+    def __iter__(self) -> Iterator[int]:
+        """Give the sizes to ask for, each after the one before it was refused."""
+        if self._found_at is not None and self._now() - self._found_at >= REMEMBERED:
+            self._found, self._found_at = self._most, None
+        size = self._found
+        while size > LEAST:
+            yield size
+            size = max(size // 2, LEAST)
+        yield size
+
+    @property
+    def size(self) -> int:
+        """The size that was not refused, as far as that is known."""
+        return self._found
+
+    def fits(self, size: int) -> None:
+        """Remember that a page of this size came, where a larger one was refused."""
+        if size != self._found:
+            self._found, self._found_at = size, self._now()
