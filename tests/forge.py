@@ -170,25 +170,27 @@ def main(link: socket.socket) -> None:
             os.close(each)
     link.close()
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    line, *standard = files
+    number, *standard = files
+    line = socket.socket(fileno=number)
     if worker := os.fork():
-        _keep(worker, socket.socket(fileno=line))
+        _keep(worker, line)
     os.setsid()
+    line.sendall(b"%d\n" % os.getpid())
+    line.close()
     for number, each in enumerate(standard):
         os.dup2(each, number)
-    for each in files:
+    for each in standard:
         os.close(each)
     _become(order["command"], order["environment"], order["folder"])
 
 
 def _keep(worker: int, line: socket.socket) -> None:
-    """Tell whoever ordered the process of its begin and its end; be gone when that one is gone."""
+    """Tell whoever ordered the process of its end; be gone when that one is gone."""
 
     def watch() -> None:
         line.recv(1)  # nothing is ever said: it returns when the other side is closed
         os._exit(0)
 
-    line.sendall(b"%d\n" % worker)
     Thread(target=watch, daemon=True).start()
     _, status = os.waitpid(worker, 0)
     line.sendall(b"%d" % os.waitstatus_to_exitcode(status))

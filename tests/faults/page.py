@@ -4,9 +4,8 @@ from collections.abc import Callable, Iterator
 from itertools import groupby
 from pathlib import Path
 
-from emulator.server import Emulator
 from tests.faults.cases import Case, cases
-from tests.faults.play import RETRY_HOURS, TOTAL_HOURS, WATCHED_HOURS, Outcome, play
+from tests.faults.play import RETRY_HOURS, TOTAL_HOURS, WATCHED_HOURS, Board, Outcome, play
 
 PATH = Path(__file__).parents[2] / "docs/faults.md"
 
@@ -42,9 +41,9 @@ _SHORT = {
 }
 
 
-def played(case: Case, emulator: Emulator) -> str:
+def played(case: Case, board: Board) -> str:
     """Return the row of a case that is played out."""
-    once, always = (play(case, emulator, times=times) for times in (1, None))
+    once, always = (play(case, board, times=times) for times in (1, None))
     return row(case, once, always)
 
 

@@ -2,12 +2,15 @@
 
 import hashlib
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from uuid import uuid4
 
+from sqlalchemy import Engine
 from sqlalchemy.orm import Session, sessionmaker
 from structlog.testing import capture_logs
 
@@ -16,8 +19,9 @@ from emulator.control import Control
 from emulator.server import Emulator
 from emulator.settings import EmulatorSettings
 from models import Request, State
+from models.database import open_sessions
 from models.state import TERMINAL
-from tests.engines import sessions_on
+from tests.engines import opened
 from tests.factories import Clock, an_asset, make_kit
 from tests.faults.cases import Case
 from worker import steps
@@ -69,19 +73,44 @@ class Outcome:
     minutes: float
 
 
-def play(case: Case, emulator: Emulator, *, times: int | None) -> Outcome:
+@dataclass(frozen=True, slots=True)
+class Board:
+    """What is played on: an emulator that is as `uplynk` says, and a database.
+
+    The database is as new for each play. Its engine stays, with the queries that it has compiled.
+    """
+
+    emulator: Emulator
+    engine: Engine
+    empty: bytes
+
+    def cleared(self) -> sessionmaker[Session]:
+        """Return the factory of sessions on the database, which is empty."""
+        self.engine.dispose()
+        Path(str(self.engine.url.database)).write_bytes(self.empty)
+        return open_sessions(self.engine)
+
+
+@contextmanager
+def board() -> Iterator[Board]:
+    """Give a board; nothing is left of it afterwards."""
+    with TemporaryDirectory() as name, Emulator(uplynk(Path(name))) as emulator:
+        path = Path(name) / "exports.db"
+        migrations.upgrade(f"sqlite:///{path}")
+        with opened(f"sqlite:///{path}") as engine:
+            yield Board(emulator, engine, path.read_bytes())
+
+
+def play(case: Case, board: Board, *, times: int | None) -> Outcome:
     """Let the fault strike so often (None: always), and return what became of an export.
 
     Args:
         case: the fault, and the stage that it strikes.
-        emulator: one that is as `uplynk` says.
+        board: what is played on.
         times: how often it strikes.
     """
     with TemporaryDirectory() as folder:
-        url = f"sqlite:///{folder}/exports.db"
-        migrations.upgrade(url)
-        with sessions_on(url) as sessions:
-            return _played(case, emulator, times, sessions, Path(folder))
+        return _played(case, board.emulator, times, board.cleared(), Path(folder))
 
 
 def _played(

@@ -5,24 +5,23 @@ from collections.abc import Iterator
 
 import pytest
 
-from emulator.server import Emulator
 from tests.faults import page
 from tests.faults.cases import Case, cases
-from tests.faults.play import STILL, Outcome, play, uplynk
+from tests.faults.play import STILL, Board, Outcome, board, play
 
 WRITTEN = page.PATH.read_text()
 
 
 @pytest.fixture(scope="session")
-def uplynk_(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
-    """Give an emulator as `uplynk` says."""
-    with Emulator(uplynk(tmp_path_factory.mktemp("media"))) as emulator:
-        yield emulator
+def made() -> Iterator[Board]:
+    """Give what is played on."""
+    with board() as made:
+        yield made
 
 
 @pytest.mark.parametrize("case", list(cases()), ids=lambda case: f"{case.stage.call}-{case}")
-def test_what_becomes_of_an_export_is_as_the_page_says(case: Case, uplynk_: Emulator) -> None:
-    once, always = (play(case, uplynk_, times=times) for times in (1, None))
+def test_what_becomes_of_an_export_is_as_the_page_says(case: Case, made: Board) -> None:
+    once, always = (play(case, made, times=times) for times in (1, None))
     assert once.jobs <= 1
     assert always.jobs <= 1
     assert not once.end.endswith(STILL)

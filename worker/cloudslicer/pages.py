@@ -28,10 +28,10 @@ class PageSize:
         if self._found_at is not None and self._now() - self._found_at >= REMEMBERED:
             self._found, self._found_at = self._most, None
         size = self._found
-        while size > LEAST:
+        while size >= 2 * LEAST:
             yield size
-            size = max(size // 2, LEAST)
-        yield size
+            size //= 2
+        yield min(size, LEAST)
 
     @property
     def size(self) -> int:
