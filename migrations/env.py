@@ -51,7 +51,8 @@ def migrate(connection: Connection) -> None:
     is_sqlite = connection.dialect.name == "sqlite"
     # SQLAlchemy can't read an index with DESC back from SQLite; on PostgreSQL it is compared.
     warnings.filterwarnings("ignore", "autogenerate skipping metadata-specified expression-based")
-    unreadable = {"ix_exports_due_by_priority"} if is_sqlite else set()
+    descending = {"ix_exports_turns", "ix_exports_downloads"}
+    unreadable = descending if is_sqlite else set()
     context.configure(
         connection=connection,
         target_metadata=Base.metadata,

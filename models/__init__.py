@@ -8,6 +8,7 @@ from models.notification import Notification
 from models.request import Request
 from models.state import Audio, Captions, Channel, State, StopCause
 from models.survey import Survey
+from models.turn import Turn
 
 __all__ = [
     "Audio",
@@ -22,4 +23,5 @@ __all__ = [
     "State",
     "StopCause",
     "Survey",
+    "Turn",
 ]

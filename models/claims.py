@@ -11,15 +11,23 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import ColumnElement, Select, case, func, or_, select, text, update
+from sqlalchemy import (
+    ColumnElement,
+    Select,
+    and_,
+    case,
+    false,
+    func,
+    literal_column,
+    or_,
+    select,
+    true,
+    update,
+)
 from sqlalchemy.orm import Session
 
 from models.export import Export
 from models.state import UNDER_WAY, State
-
-# An arbitrary number that names the lock under which exports are admitted to the window.
-_ADMISSION_LOCK = 0x75706C79
-
 
 # What is due beyond this is not counted.
 MOST_COUNTED = 200_000
@@ -28,19 +36,36 @@ MOST_COUNTED = 200_000
 IS_UNWANTED = Export.unwanted_since.is_not(None)
 
 
-def _due(
-    session: Session, state: State, now: datetime, *, account: str | None, by_priority: bool
-) -> Select[UUID]:
+def in_state(state: State) -> ColumnElement[bool]:
+    """Return the condition in so many words, as the partial indexes say it."""
+    return Export.state == literal_column(f"'{state}'")
+
+
+def usual(session: Session, condition: ColumnElement[bool]) -> ColumnElement[bool]:
+    """Return the condition, with a hint to SQLite that most rows meet it.
+
+    SQLite keeps no statistics: it would take ix_exports_due for the few rows that it expects, and
+    sort the whole backlog for each that is taken.
+    """
+    return func.likely(condition) if session.get_bind().dialect.name == "sqlite" else condition
+
+
+def _due(session: Session, state: State, now: datetime, *, account: str | None) -> Select[UUID]:
     # a claimed row is not due before its claim runs out, so this one condition says all
     is_due: ColumnElement[bool] = Export.due_at <= now
     order: tuple[ColumnElement[Any], ...] = (Export.due_at.asc(),)
-    if by_priority:
-        order = (Export.priority.desc(), *order)
-        if session.get_bind().dialect.name == "sqlite":
-            # SQLite keeps no statistics: it would take ix_exports_due for the few rows that it
-            # expects, and sort the whole backlog for each that is taken
-            is_due = func.likely(is_due)
-    rows = select(Export.id).where(Export.state == state, is_due).order_by(*order)
+    if state is State.DOWNLOADING:
+        order = (Export.priority.desc(), Export.done_at.asc())
+        is_due = usual(session, is_due)
+    rows = select(Export.id).where(in_state(state), is_due).order_by(*order)
+    return rows if account is None else rows.where(Export.account == account)
+
+
+def _one(export_id: UUID, state: State, now: datetime, *, account: str | None) -> Select[UUID]:
+    # as a case these are no conditions that an index could meet: with old statistics the planner
+    # would read all that is due, instead of going by the id
+    is_due = case((and_(Export.state == state, Export.due_at <= now), true()), else_=false())
+    rows = select(Export.id).where(Export.id == export_id, is_due)
     return rows if account is None else rows.where(Export.account == account)
 
 
@@ -51,10 +76,9 @@ def due(
     now: datetime,
     limit: int,
     account: str | None = None,
-    by_priority: bool = False,
 ) -> list[UUID]:
-    """Return the ids of up to `limit` exports in `state` that are due, first due first."""
-    rows = _due(session, state, now, account=account, by_priority=by_priority)
+    """Return the ids of up to `limit` exports in `state` that are due, in the order of `take`."""
+    rows = _due(session, state, now, account=account)
     return list(session.scalars(rows.limit(limit)))
 
 
@@ -66,10 +90,12 @@ def take(
     until: datetime,
     limit: int = 1,
     account: str | None = None,
-    by_priority: bool = False,
     only: UUID | ColumnElement[bool] | None = None,
 ) -> list[Export]:
     """Claim up to `limit` exports in `state` that are due; return them as they are, in any order.
+
+    The earliest due are taken first; but of downloads those of the highest priority, and of these
+    the one whose job was done first, whatever was tried since: its record goes first.
 
     A row whose last claim ran out instead of being given back has failed once more by that.
     Rows that another transaction is just taking are passed over, not waited for (SKIP LOCKED on
@@ -82,12 +108,13 @@ def take(
         until: when the claim runs out unless it is renewed.
         limit: how many rows at the most.
         account: those of this account; None for all.
-        by_priority: the highest priority first, then the earliest due; else the earliest due.
         only: this export or none; or those of which this is true.
     """
-    rows = _due(session, state, now, account=account, by_priority=by_priority)
-    if only is not None:
-        rows = rows.where(Export.id == only if isinstance(only, UUID) else only)
+    if isinstance(only, UUID):
+        rows = _one(only, state, now, account=account)
+    else:
+        rows = _due(session, state, now, account=account)
+        rows = rows if only is None else rows.where(only)
     died = Export.claim.is_not(None)
     # A CTE that locks rows is run once; as a plain subquery the planner may run it again.
     chosen = rows.limit(limit).with_for_update(skip_locked=True).cte("chosen")
@@ -153,12 +180,6 @@ def held(session: Session, export_id: UUID, claim: UUID | None) -> Export | None
     ).one_or_none()
 
 
-def lock_admission(session: Session) -> None:
-    """Let one transaction at a time count the window and take a place in it."""
-    if session.get_bind().dialect.name == "postgresql":
-        session.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _ADMISSION_LOCK})
-
-
 def count(session: Session, states: Collection[State], *, account: str | None = None) -> int:
     """Return how many exports (of `account`) are in one of `states`, due or claimed or neither."""
     rows = select(func.count()).where(Export.state.in_(states))
@@ -175,7 +196,7 @@ def count_due(session: Session, state: State, *, now: datetime, account: str) ->
     """Return how many exports of `account` in `state` are due, up to MOST_COUNTED."""
     # in the order of ix_exports_due, and no further: with old statistics the planner would take
     # uq_exports_under_way, and read the whole backlog
-    rows = _due(session, state, now, account=account, by_priority=False).limit(MOST_COUNTED)
+    rows = _due(session, state, now, account=account).limit(MOST_COUNTED)
     return session.scalar(select(func.count()).select_from(rows.subquery())) or 0
 
 
@@ -243,6 +264,16 @@ def of_jobs(
         .with_for_update(skip_locked=True)
     )
     return [row for row in rows if row.state is State.EXPORTING]
+
+
+def oldest_done(session: Session, *, account: str) -> datetime | None:
+    """Return when the job was done whose file is lacking for longest; None where none is."""
+    return session.scalar(
+        select(Export.done_at)
+        .where(in_state(State.DOWNLOADING), Export.account == account, Export.done_at.is_not(None))
+        .order_by(Export.done_at)
+        .limit(1)
+    )
 
 
 def locked(session: Session, export_id: UUID) -> Export:

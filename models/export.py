@@ -24,6 +24,8 @@ IS_UNDER_WAY = text(
     "state IN ({})".format(", ".join(f"'{state}'" for state in State if state in UNDER_WAY))
 )
 _IS_DUE = text("due_at IS NOT NULL")
+_IS_REQUESTED = text(f"state = '{State.REQUESTED}'")
+_IS_DOWNLOADING = text(f"state = '{State.DOWNLOADING}'")
 _IS_UNWANTED = text("unwanted_since IS NOT NULL AND due_at IS NOT NULL")
 _ARE_CAPTIONS_DUE = text("captions_due_at IS NOT NULL")
 
@@ -54,14 +56,32 @@ class Export(Base):
         CheckConstraint(f"NOT ({IS_UNDER_WAY.text}) OR due_at IS NOT NULL", "never_forgotten"),
         # claims.take for polls, claims.next_due, claims.count, the sweep
         Index("ix_exports_due", "state", "due_at", postgresql_where=_IS_DUE, sqlite_where=_IS_DUE),
-        # claims.take for submissions and downloads
+        # admission.next_one; it is for the sake of SQLite that the state is a column of these
         Index(
-            "ix_exports_due_by_priority",
+            "ix_exports_turns",
             "state",
             text("priority DESC"),
+            "requester",
             "due_at",
-            postgresql_where=_IS_DUE,
-            sqlite_where=_IS_DUE,
+            postgresql_where=_IS_REQUESTED,
+            sqlite_where=_IS_REQUESTED,
+        ),
+        # claims.take for downloads
+        Index(
+            "ix_exports_downloads",
+            "state",
+            text("priority DESC"),
+            "done_at",
+            postgresql_where=_IS_DOWNLOADING,
+            sqlite_where=_IS_DOWNLOADING,
+        ),
+        # claims.take for those whose jobs are erased soon, claims.oldest_done
+        Index(
+            "ix_exports_done_at",
+            "state",
+            "done_at",
+            postgresql_where=_IS_DOWNLOADING,
+            sqlite_where=_IS_DOWNLOADING,
         ),
         # claims.take for polls of those that are to be stopped
         Index(
@@ -85,6 +105,8 @@ class Export(Base):
     asset: Mapped[str] = mapped_column(String(32))
     audio: Mapped[Audio] = mapped_column(by_value(Audio, "audio"))
     priority: Mapped[int] = mapped_column(default=0)  # the highest of its requests'
+    # whose turn it takes, in the row of those who want something of the same priority
+    requester: Mapped[str] = mapped_column(String(64), default="", server_default=text("''"))
     state: Mapped[State] = mapped_column(by_value(State, "state"))
     state_since: Mapped[datetime]
     created_at: Mapped[datetime]
@@ -108,6 +130,7 @@ class Export(Base):
     job_error: Mapped[str | None] = mapped_column(Text)  # Uplynk's last_error
     job_created_at: Mapped[datetime | None]  # when we learned of the job; Uplynk doesn't tell
     job_finished_at: Mapped[datetime | None]  # by Uplynk's clock
+    done_at: Mapped[datetime | None]  # the same, or else when we learned that there is a file
     # both set before Uplynk is told to stop the job, which may stop though no answer is ever heard
     stop_cause: Mapped[StopCause | None] = mapped_column(
         by_value(StopCause, "stop_cause", is_checked=False)
@@ -176,6 +199,7 @@ class Export(Base):
         audio: Audio,
         priority: int,
         now: datetime,
+        requester: str = "",
         reason: str = "a request asked for it",
     ) -> "Export":
         """Return a new export at the beginning of its way, due now."""
@@ -185,6 +209,7 @@ class Export(Base):
             asset=asset,
             audio=audio,
             priority=priority,
+            requester=requester,
             created_at=now,
         )
         export._enter(State.REQUESTED, None, now, reason)

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ForeignKey, Index, String, Text
+from sqlalchemy import ForeignKey, Index, String, Text, text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from models.base import Base, Json, by_value
@@ -30,6 +30,7 @@ class Request(Base):
     asset: Mapped[str | None] = mapped_column(String(255))
     audio: Mapped[Audio | None] = mapped_column(by_value(Audio, "audio"))
     priority: Mapped[int] = mapped_column(default=0)
+    requester: Mapped[str] = mapped_column(String(64), default="", server_default=text("''"))
     metadata_: Mapped[dict[str, Any]] = mapped_column("metadata", Json, default=dict)
     callback_task: Mapped[str | None] = mapped_column(String(255))
     callback_queue: Mapped[str | None] = mapped_column(String(255))

@@ -1,6 +1,7 @@
 """Claims: what is due is taken, held, renewed and given back."""
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -8,7 +9,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from models import Export, State, claims
 from models.state import UNDER_WAY
-from tests.factories import make_export
+from tests.factories import ACCOUNT, make_export
 
 Sessions = sessionmaker[Session]
 
@@ -24,14 +25,11 @@ def take(
     now: datetime = NOW,
     until: datetime = UNTIL,
     limit: int = 1,
-    by_priority: bool = False,
     only: UUID | None = None,
 ) -> list[Export]:
     """Take what is due in a transaction of its own."""
     with sessions.begin() as session:
-        return claims.take(
-            session, state, now=now, until=until, limit=limit, by_priority=by_priority, only=only
-        )
+        return claims.take(session, state, now=now, until=until, limit=limit, only=only)
 
 
 def is_held(sessions: Sessions, export_id: UUID, claim: UUID | None) -> bool:
@@ -75,12 +73,9 @@ def test_what_is_due_later_or_in_another_state_is_not_taken(sessions: Sessions) 
 
 
 @pytest.mark.parametrize("state", sorted(UNDER_WAY))
-@pytest.mark.parametrize("by_priority", [False, True])
-def test_every_state_under_way_can_be_taken(
-    sessions: Sessions, state: State, *, by_priority: bool
-) -> None:
+def test_every_state_under_way_can_be_taken(sessions: Sessions, state: State) -> None:
     made = make_export(sessions, state=state, due_at=NOW)
-    assert [export.id for export in take(sessions, state, by_priority=by_priority)] == [made.id]
+    assert [export.id for export in take(sessions, state)] == [made.id]
 
 
 def test_the_earliest_due_is_taken_first(sessions: Sessions) -> None:
@@ -89,15 +84,23 @@ def test_the_earliest_due_is_taken_first(sessions: Sessions) -> None:
     assert [export.id for export in take(sessions)] == [early.id]
 
 
-def test_the_most_urgent_is_taken_first_and_then_the_earliest_due(sessions: Sessions) -> None:
-    late = make_export(sessions, state=State.REQUESTED, due_at=NOW, priority=5)
-    low = make_export(sessions, state=State.REQUESTED, due_at=EARLIER, priority=-5)
-    early = make_export(sessions, state=State.REQUESTED, due_at=EARLIER, priority=5)
+def test_of_downloads_the_most_urgent_is_taken_first_and_then_the_one_done_first(
+    sessions: Sessions,
+) -> None:
+    def finished(hours: int, **members: Any) -> Export:
+        done = NOW - timedelta(hours=hours)
+        return make_export(sessions, state=State.DOWNLOADING, done_at=done, due_at=NOW, **members)
+
+    low = finished(60, priority=-5)
+    late, early = finished(1, priority=5), finished(2, priority=5)
+    # what its worker left behind, when it died, is no later for that
+    died = finished(3, priority=5, claim=uuid4(), claimed_until=NOW)
     with sessions.begin() as session:
-        order = claims.due(session, State.REQUESTED, now=NOW, limit=9, by_priority=True)
-    assert order == [early.id, late.id, low.id]
+        order = claims.due(session, State.DOWNLOADING, now=NOW, limit=9)
+        assert claims.oldest_done(session, account=ACCOUNT) == low.done_at
+    assert order == [died.id, early.id, late.id, low.id]
     for expected in order:
-        [taken] = take(sessions, State.REQUESTED, by_priority=True)
+        [taken] = take(sessions, State.DOWNLOADING)
         assert taken.id == expected
 
 
@@ -111,14 +114,13 @@ def test_no_more_is_taken_than_was_asked_for_and_all_share_a_claim(sessions: Ses
     assert not {export.id for export in first} & {export.id for export in second}
 
 
-@pytest.mark.parametrize("by_priority", [False, True])
-def test_one_export_is_taken_or_none(sessions: Sessions, *, by_priority: bool) -> None:
+def test_one_export_is_taken_or_none(sessions: Sessions) -> None:
     make_export(sessions, state=State.EXPORTING, due_at=EARLIER, priority=9)
     wanted = make_export(sessions, state=State.EXPORTING, due_at=NOW)
     for expected in ([wanted.id], []):
-        taken = take(sessions, only=wanted.id, by_priority=by_priority)
+        taken = take(sessions, only=wanted.id)
         assert [export.id for export in taken] == expected
-    assert take(sessions, only=uuid4(), by_priority=by_priority) == []
+    assert take(sessions, only=uuid4()) == []
 
 
 def test_a_claim_that_ran_out_is_taken_over(sessions: Sessions) -> None:

@@ -12,7 +12,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session, sessionmaker
 
 import migrations
-from models import Export, State, claims
+from models import Export, State, admission, claims
 from tests.engines import sessions_on
 from tests.factories import make_export
 from tests.waiting import wait_until
@@ -28,9 +28,7 @@ meeting: list[Barrier] = []
 
 
 def take(session: Session, limit: int = 1) -> list[Export]:
-    return claims.take(
-        session, State.REQUESTED, now=NOW, until=UNTIL, limit=limit, by_priority=True
-    )
+    return claims.take(session, State.REQUESTED, now=NOW, until=UNTIL, limit=limit)
 
 
 def gather(barrier: Barrier) -> None:
@@ -165,11 +163,11 @@ def test_one_transaction_at_a_time_counts_the_window(sessions: Sessions) -> None
 
     def admit() -> None:
         with sessions.begin() as session:
-            claims.lock_admission(session)
+            admission.lock(session)
             counted.append(claims.count(session, [State.SUBMITTING]))
 
     with sessions.begin() as session:
-        claims.lock_admission(session)
+        admission.lock(session)
         for export in take(session):
             export.advance(State.SUBMITTING, now=NOW, reason="room", keep_claim=True)
         other = Thread(target=admit)

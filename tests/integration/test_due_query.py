@@ -20,7 +20,7 @@ from sqlalchemy import Connection, event, make_url, select
 from sqlalchemy.orm import Session
 
 import migrations
-from models import Audio, Export, History, Request, State, claims
+from models import Audio, Export, History, Request, State, admission, claims
 from models.export import IS_UNDER_WAY
 from tests.engines import opened
 
@@ -30,14 +30,14 @@ ONE = UUID(int=1)
 ACCOUNT = "a"  # of every export
 WINDOW = {State.SUBMITTING, State.EXPORTING}
 
-DUE, BY_PRIORITY = "ix_exports_due", "ix_exports_due_by_priority"
+DUE, TURNS, DOWNLOADS = "ix_exports_due", "ix_exports_turns", "ix_exports_downloads"
 CAPTIONS = "ix_exports_captions_due"
 SAME_ASSET = (Export.account == "a", Export.asset == "b", Export.audio == Audio.HE_AAC)
 
 Query = Callable[[Session], object]
 
 
-def taking(state: State, limit: int = 1, *, by_priority: bool = False) -> Query:
+def taking(state: State, limit: int = 1) -> Query:
     return lambda session: claims.take(
         session,
         state,
@@ -45,21 +45,25 @@ def taking(state: State, limit: int = 1, *, by_priority: bool = False) -> Query:
         until=UNTIL,
         limit=limit,
         account=ACCOUNT,
-        by_priority=by_priority,
     )
 
 
-def looking(state: State, *, by_priority: bool = False) -> Query:
-    return lambda session: claims.due(
-        session, state, now=NOW, limit=8, account=ACCOUNT, by_priority=by_priority
-    )
+def looking(state: State) -> Query:
+    return lambda session: claims.due(session, state, now=NOW, limit=8, account=ACCOUNT)
 
 
 QUERIES: dict[str, tuple[str, Query]] = {
-    "take requested": (BY_PRIORITY, taking(State.REQUESTED, by_priority=True)),
+    "the most urgent": (
+        TURNS,
+        lambda session: session.scalar(admission.first(session, ACCOUNT, NOW)),
+    ),
+    "whose turn it is": (
+        TURNS,
+        lambda session: session.execute(admission.in_turn(session, ACCOUNT, NOW, 9)).first(),
+    ),
     "take submitting": (DUE, taking(State.SUBMITTING)),
     "take exporting": (DUE, taking(State.EXPORTING, 50)),
-    "take downloading": (BY_PRIORITY, taking(State.DOWNLOADING, by_priority=True)),
+    "take downloading": (DOWNLOADS, taking(State.DOWNLOADING)),
     "take one": (
         "pk_exports",
         lambda session: claims.take(
@@ -68,7 +72,6 @@ QUERIES: dict[str, tuple[str, Query]] = {
             now=NOW,
             until=UNTIL,
             account=ACCOUNT,
-            by_priority=True,
             only=ONE,
         ),
     ),
@@ -99,11 +102,15 @@ QUERIES: dict[str, tuple[str, Query]] = {
     ),
     "due requested": (DUE, looking(State.REQUESTED)),
     "due exporting": (DUE, looking(State.EXPORTING)),
-    "due downloading": (BY_PRIORITY, looking(State.DOWNLOADING, by_priority=True)),
+    "due downloading": (DOWNLOADS, looking(State.DOWNLOADING)),
     "next due": (DUE, lambda session: claims.next_due(session, State.REQUESTED, account=ACCOUNT)),
     "next due of none": (
         DUE,
         lambda session: claims.next_due(session, State.SUBMITTING, account=ACCOUNT),
+    ),
+    "the oldest done": (
+        "ix_exports_done_at",
+        lambda session: claims.oldest_done(session, account=ACCOUNT),
     ),
     "captions due": (
         CAPTIONS,
@@ -187,13 +194,17 @@ def test_on_sqlite_a_query_is_a_search_of_its_index(tmp_path: Path, name: str) -
 
 
 FILL = """
-    INSERT INTO exports (id, account, asset, audio, priority, state, state_since, created_at,
-                         due_at, attempts, looks, polls)
-    SELECT gen_random_uuid(), 'a', md5('{state}' || g), 'he-aac', g % 10, '{state}',
-           now(), now(), {due_at}, 0, 0, 0
+    INSERT INTO exports (id, account, asset, audio, priority, requester, state, state_since,
+                         created_at, due_at, attempts, looks, polls)
+    SELECT gen_random_uuid(), 'a', md5('{state}' || g), 'he-aac', g % 10, 'who-' || g % 7,
+           '{state}', now(), now(), {due_at}, 0, 0, 0
     FROM generate_series(1, {number}) g
 """
 AROUND = (
+    """
+    INSERT INTO turns (account, requester, served)
+    SELECT 'a', 'who-' || g, g FROM generate_series(1, 40) g
+    """,
     """
     INSERT INTO requests (id, export_id, priority, metadata, created_at)
     SELECT id::text, id, 0, '{}', now() FROM exports LIMIT 50000
@@ -206,7 +217,7 @@ AROUND = (
 BACKLOG = {
     State.REQUESTED: (40_000, "now() - g * interval '1 second'"),
     State.EXPORTING: (9_000, "now() + (g - 500) * interval '1 second'"),
-    State.DOWNLOADING: (1_000, "now() + (g - 500) * interval '1 second'"),
+    State.DOWNLOADING: (5_000, "now() + (g - 4500) * interval '1 second'"),
 }
 # A query reads 50 rows at the most, but for these.
 MOST_ROWS = {"the window": BACKLOG[State.EXPORTING][0], "count due": 500, "of a page": 100}
@@ -284,8 +295,7 @@ def test_among_a_million_exports_a_query_reads_only_what_it_needs(
     [[[told]]] = plans[statistics, name]
     steps = list(nodes(told["Plan"]))
     shown = [[step.get(fact) for fact in FACTS] for step in steps]
-    served = {QUERIES[name][0], *([BY_PRIORITY] if name == "the window" else [])}  # either counts
-    assert served & {step.get("Index Name") for step in steps}, shown
+    assert QUERIES[name][0] in {step.get("Index Name") for step in steps}, shown
     whole = {"Seq Scan"} if name in ORDERLESS else {"Seq Scan", "Bitmap Heap Scan"}
     assert not whole & {step["Node Type"] for step in steps}, shown
     sorts = [step for step in steps if step["Node Type"].endswith("Sort")]

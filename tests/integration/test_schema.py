@@ -80,5 +80,5 @@ def test_on_sqlite_the_migrations_make_what_the_models_say(tmp_path: Path) -> No
     with connected(described) as connection:
         Base.metadata.create_all(connection)
     found = definitions(migrated)
-    assert {"exports", "uq_exports_under_way", "ix_exports_due_by_priority"} <= found.keys()
+    assert {"exports", "uq_exports_under_way", "ix_exports_turns"} <= found.keys()
     assert found == definitions(described)

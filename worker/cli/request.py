@@ -17,11 +17,19 @@ from worker.settings import ClientSettings, load_client
 @click.argument("asset")
 @click.option("--aaclc", is_flag=True, help="AAC-LC audio; without it, HE-AAC.")
 @click.option("--priority", type=int, default=0, show_default=True, help="Higher goes first.")
+@click.option("--requester", default=None, help="Who asks: they take turns, whoever asks for more.")
 @click.option("--metadata", default="{}", help="A JSON object that comes back with the callback.")
 @click.option("--id", "request_id", default=None, help="The same id is the same request.")
 @click.option("--wait", is_flag=True, help="Wait until it is stored or has failed.")
 def request(
-    asset: str, *, aaclc: bool, priority: int, metadata: str, request_id: str | None, wait: bool
+    asset: str,
+    *,
+    aaclc: bool,
+    priority: int,
+    requester: str | None,
+    metadata: str,
+    request_id: str | None,
+    wait: bool,
 ) -> None:
     """Request the export of ASSET, as a CMS would; prints the request's id."""
     try:
@@ -29,6 +37,8 @@ def request(
     except json.JSONDecodeError as error:
         raise click.BadParameter(f"is no JSON: {error}", param_hint="--metadata") from None
     arguments = {"asset": asset, "aaclc": aaclc, "priority": priority, "metadata": values}
+    if requester is not None:
+        arguments["requester"] = requester
     request_id = str(uuid4()) if request_id is None else request_id
     checked(arguments, request_id)
     settings = load_client()

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from models import Audio, Export, Request
+from models import Audio, Export, Request, admission
 from models.database import inserted
 from models.export import IS_UNDER_WAY
 from worker.cloudslicer.job import storable
@@ -34,7 +34,7 @@ def create(
         kit: what to work with.
         request_id: the id of the Celery task that brought it.
         arguments: the task's keyword arguments: `asset` and, as they are wanted, `aaclc`,
-            `priority`, `metadata`, `callback`, `webhook_url`.
+            `priority`, `requester`, `metadata`, `callback`, `webhook_url`.
         positional: the task's positional arguments; there must be none.
 
     Raises:
@@ -74,6 +74,7 @@ def _recorded(
         asset=wish.asset,
         audio=wish.audio,
         priority=wish.priority,
+        requester=wish.by,
         metadata_=wish.metadata,
         callback_task=wish.callback.task if wish.callback else None,
         callback_queue=wish.callback.queue if wish.callback else None,
@@ -92,10 +93,16 @@ def _joined(session: Session, wish: Wish, account: str, now: datetime) -> Export
     """Return the export that is under way for this wish, begun now unless there is one."""
     for _ in range(MOST_RACES):
         if export := under_way(session, account, wish.asset, wish.audio):
-            join(export, wish.priority)
+            join(export, wish.priority, wish.by)
             return export
+        admission.enter(session, account, wish.by)
         export = Export.requested(
-            account=account, asset=wish.asset, audio=wish.audio, priority=wish.priority, now=now
+            account=account,
+            asset=wish.asset,
+            audio=wish.audio,
+            priority=wish.priority,
+            requester=wish.by,
+            now=now,
         )
         if inserted(session, export):
             return export
@@ -118,9 +125,13 @@ def under_way(session: Session, account: str, asset: str, audio: Audio) -> Expor
     ).one_or_none()
 
 
-def join(export: Export, priority: int) -> None:
-    """Have the export wanted by one request more, and no less urgent than that is."""
-    export.priority = max(export.priority, priority)
+def join(export: Export, priority: int, requester: str) -> None:
+    """Have the export wanted by one request more, and no less urgent than that is.
+
+    It takes the turn of who wants it most urgently, of the first of these.
+    """
+    if priority > export.priority:
+        export.priority, export.requester = priority, requester
     export.unwanted_since = None
 
 

@@ -3,7 +3,10 @@
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from datetime import timedelta
 from uuid import UUID
+
+from sqlalchemy import ColumnElement
 
 from models import Export, State, claims
 from worker.errors import ClaimLost, ExportError, Permanent, Stopping, Transient
@@ -27,6 +30,8 @@ from worker.transfer.verify import Film, verify
 
 # A stream that breaks, or is not answered, is taken up again on the spot so often in a row.
 MOST_BREAKS = 3
+# Uplynk erases a job 72 hours after it ended. So long after that its file goes before all others.
+RESCUE_AFTER = timedelta(hours=48)
 
 _log = get_logger(__name__)
 
@@ -45,10 +50,12 @@ class Brought:
 def download(kit: Kit, export_id: UUID) -> Report:
     """Bring the file of this export into storage; or, if it is not due, of the next that is.
 
-    Whatever ends it early, storage shows the file whole or not at all. No message is wasted: one
-    that comes twice, or late, does what is most urgent instead.
+    One whose job will soon be erased goes before all others, whatever their priority. Whatever ends
+    it early, storage shows the file whole or not at all. No message is wasted: one that comes
+    twice, or late, does what is most urgent instead.
     """
-    export = _taken(kit, export_id) or _taken(kit, None)
+    soon_lost = kit.now() - RESCUE_AFTER >= Export.done_at
+    export = _taken(kit, soon_lost) or _taken(kit, export_id) or _taken(kit, None)
     if export is None:
         return Report({"export_id": str(export_id), "state": "not due"})
     if failure.is_deadly(kit, export, now=kit.now()):
@@ -69,7 +76,7 @@ def download(kit: Kit, export_id: UUID) -> Report:
     return persist(kit, lambda: _stored(kit, export, brought))
 
 
-def _taken(kit: Kit, only: UUID | None) -> Export | None:
+def _taken(kit: Kit, only: UUID | ColumnElement[bool] | None) -> Export | None:
     now = kit.now()
     until = now + kit.settings.claim
     with kit.sessions.begin() as session:
@@ -79,7 +86,6 @@ def _taken(kit: Kit, only: UUID | None) -> Export | None:
             now=now,
             until=until,
             account=kit.slicer.owner,
-            by_priority=True,
             only=only,
         )
     return taken[0] if taken else None
@@ -171,7 +177,6 @@ def _stored(kit: Kit, export: Export, brought: Brought) -> Report:
             now=now,
             limit=1,
             account=export.account,
-            by_priority=True,
         )
     _forget_part(kit, export)
     _log.info(

@@ -189,7 +189,7 @@ def _have_url(export: Export, job: Job, *, now: datetime) -> None:
         raise Transient("url_missing", f"Uplynk says that job {job.id} is done, but not where")
     if export.url is None:  # else it is the download that failed, and it is still failing
         export.recovered()
-    export.url = job.url
+    export.url, export.done_at = job.url, job.finished_at or now
     export.advance(State.DOWNLOADING, now=now, reason="Uplynk is done")
 
 

@@ -44,6 +44,7 @@ def renew(session: Session, export: Export, *, now: datetime, renewals: int) -> 
         asset=export.asset,
         audio=export.audio,
         priority=max(request.priority for request in requests),
+        requester=export.requester,
         now=now,
         reason=f"in the place of export {export.id} (job {export.job_id or 'unknown'})",
     )

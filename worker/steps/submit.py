@@ -7,7 +7,7 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from models import Audio, Export, State, claims
+from models import Audio, Export, State, admission, claims
 from worker.cloudslicer import Job
 from worker.errors import (
     ClaimLost,
@@ -90,14 +90,15 @@ def _taken(kit: Kit, session: Session) -> tuple[Export | None, bool]:
     until = now + kit.settings.call_claim
     for export in claims.take(session, State.SUBMITTING, now=now, until=until, account=account):
         return export, False
-    claims.lock_admission(session)
+    admission.lock(session)
     if claims.count(session, IN_THE_WINDOW, account=account) >= kit.settings.max_exporting:
         return None, False
     now = kit.now()  # the lock may have taken its time
     until = now + kit.settings.call_claim
-    for export in claims.take(
-        session, State.REQUESTED, now=now, until=until, account=account, by_priority=True
-    ):
+    chosen = admission.next_one(session, account=account, now=now)
+    if chosen is None:
+        return None, False
+    for export in claims.take(session, State.REQUESTED, now=now, until=until, only=chosen):
         export.advance(
             State.SUBMITTING, now=now, reason="about to ask Uplynk for it", keep_claim=True
         )

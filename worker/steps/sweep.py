@@ -36,7 +36,6 @@ def sweep(kit: Kit) -> Report:
             now=now,
             limit=MOST_DOWNLOADS,
             account=account,
-            by_priority=True,
         )
         claimed = claims.next_due(session, State.DOWNLOADING, account=account)
         captions = claims.next_captions_due(session, account=account)

@@ -21,6 +21,7 @@ from worker.cloudslicer.job import storable
 from worker.errors import InvalidRequest
 
 LONGEST_ID = 155  # Celery's result tables hold no longer one
+LONGEST_REQUESTER = 64
 MOST_METADATA_BYTES = 64 << 10
 
 _Name = Annotated[str, Field(min_length=1, max_length=255)]
@@ -43,6 +44,7 @@ class Wish(BaseModel):
     asset: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
     aaclc: bool = False
     priority: Annotated[int, Field(ge=-1000, le=1000)] = 0
+    requester: Annotated[str, Field(min_length=1, max_length=LONGEST_REQUESTER)] | None = None
     metadata: dict[str, JsonValue] = Field(default_factory=dict)
     callback: Callback | None = None
     webhook_url: Annotated[str, Field(max_length=2000)] | None = None
@@ -65,6 +67,15 @@ class Wish(BaseModel):
             if parts.username is not None or parts.password is not None:
                 raise ValueError("must hold no user and no password: a webhook is signed instead")
         return value
+
+    @property
+    def by(self) -> str:
+        """Who asks: those who want something of the same priority take turns.
+
+        It is `requester`, or the text of that name in `metadata`, or else nobody by name.
+        """
+        named = self.requester or self.metadata.get("requester")
+        return named[:LONGEST_REQUESTER] if isinstance(named, str) else ""
 
     @property
     def audio(self) -> Audio:

@@ -1,0 +1,184 @@
+"""Admission: who is next, where many want something and there is little room."""
+
+from collections import Counter
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import delete
+from sqlalchemy.orm import Session, sessionmaker
+
+from models import Export, Request, State, Turn, admission
+from tests.factories import ACCOUNT, an_asset, build_export, make_export, make_settings
+from worker.errors import InvalidRequest
+from worker.steps import Kit, create, retry, submit
+
+Sessions = sessionmaker[Session]
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+EARLIER = NOW - timedelta(hours=1)
+
+
+def want(sessions: Sessions, requester: str, number: int = 1, *, priority: int = 0) -> None:
+    """Have the requester want so many exports, one a second."""
+    with sessions.begin() as session:
+        admission.enter(session, ACCOUNT, requester)
+        session.add_all(
+            build_export(
+                state=State.REQUESTED,
+                requester=requester,
+                priority=priority,
+                due_at=EARLIER + timedelta(seconds=second),
+            )
+            for second in range(number)
+        )
+
+
+def admit(sessions: Sessions, number: int = 1) -> list[Export]:
+    """Admit so many, one after the other; fewer if no more are due."""
+    admitted = []
+    for _ in range(number):
+        with sessions.begin() as session:
+            admission.lock(session)
+            export_id = admission.next_one(session, account=ACCOUNT, now=NOW)
+            if export_id is None:
+                break
+            export = session.get_one(Export, export_id)
+            export.advance(State.SUBMITTING, now=NOW, reason="room")
+            admitted.append(export)
+    return admitted
+
+
+def whose(exports: list[Export]) -> str:
+    return "".join(export.requester for export in exports)
+
+
+def test_requesters_take_turns_whoever_wants_more(sessions: Sessions) -> None:
+    want(sessions, "a", 50)
+    want(sessions, "b", 3)
+    want(sessions, "c", 5)
+    assert whose(admit(sessions, 14)) == "abcabcabcacacaaa"[:14]
+
+
+def test_of_each_the_one_that_was_due_first_is_asked_for_first(sessions: Sessions) -> None:
+    late = make_export(sessions, state=State.REQUESTED, due_at=NOW, requester="a")
+    early = make_export(sessions, state=State.REQUESTED, due_at=EARLIER, requester="a")
+    assert [export.id for export in admit(sessions, 3)] == [early.id, late.id]
+
+
+def test_who_comes_later_is_next_and_has_nothing_saved_up(sessions: Sessions) -> None:
+    want(sessions, "a", 50)
+    admit(sessions, 20)
+    want(sessions, "b", 9)
+    assert whose(admit(sessions, 6)) == "bababa"
+
+
+def test_the_highest_priority_goes_first_whoever_wants_it(sessions: Sessions) -> None:
+    want(sessions, "a", 1000)
+    admit(sessions, 3)
+    want(sessions, "a", 2, priority=5)
+    want(sessions, "b", 1, priority=5)
+    want(sessions, "c", 1, priority=9)
+    assert whose(admit(sessions, 5)) == "cbaaa"
+
+
+def test_nobody_starves(sessions: Sessions) -> None:
+    for who in range(30):
+        want(sessions, f"{who:02}", 3)
+    assert set(Counter(export.requester for export in admit(sessions, 60)).values()) == {2}
+
+
+def test_what_is_not_due_yet_waits_and_holds_up_nobody(sessions: Sessions) -> None:
+    later = NOW + timedelta(minutes=1)
+    make_export(sessions, state=State.REQUESTED, due_at=later, priority=9, requester="a")
+    want(sessions, "b", 1)
+    assert whose(admit(sessions, 2)) == "b"
+
+
+def test_exports_of_a_release_without_turns_have_theirs(sessions: Sessions) -> None:
+    for _ in range(3):
+        make_export(sessions, state=State.REQUESTED, due_at=EARLIER)
+    with sessions.begin() as session:
+        session.execute(delete(Turn))
+    assert len(admit(sessions, 4)) == 3
+
+
+def test_another_accounts_are_not_touched(sessions: Sessions) -> None:
+    make_export(sessions, state=State.REQUESTED, due_at=EARLIER, account="f" * 32)
+    assert admit(sessions) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "requester"),
+    [
+        ({}, ""),
+        ({"requester": "news"}, "news"),
+        ({"metadata": {"requester": "sport"}}, "sport"),
+        ({"requester": "news", "metadata": {"requester": "sport"}}, "news"),
+        ({"metadata": {"requester": 7}}, ""),
+        ({"metadata": {"requester": "x" * 100}}, "x" * 64),
+    ],
+)
+def test_who_asks_is_an_argument_or_in_the_metadata(
+    kit: Kit, arguments: dict[str, object], requester: str
+) -> None:
+    create(kit, "r1", {"asset": an_asset(), **arguments})
+    with kit.sessions.begin() as session:
+        request = session.get_one(Request, "r1")
+        assert request.requester == requester
+        assert request.export is not None
+        assert request.export.requester == requester
+        assert session.get(Turn, (ACCOUNT, requester)) is not None
+
+
+@pytest.mark.parametrize("requester", ["", "x" * 65, 7])
+def test_a_requester_that_is_none_is_refused(kit: Kit, requester: object) -> None:
+    with pytest.raises(InvalidRequest, match="requester"):
+        create(kit, "r1", {"asset": an_asset(), "requester": requester})
+
+
+def test_a_shared_export_takes_the_turn_of_who_wants_it_most(kit: Kit) -> None:
+    asset = an_asset()
+    create(kit, "r1", {"asset": asset, "requester": "archive"})
+    create(kit, "r2", {"asset": asset, "requester": "sport"})
+    create(kit, "r3", {"asset": asset, "requester": "news", "priority": 5})
+    with kit.sessions.begin() as session:
+        export = session.get_one(Request, "r1").export
+        assert export is not None
+        assert (export.requester, export.priority) == ("news", 5)
+
+
+def test_an_export_that_takes_anothers_place_has_its_turn(kit: Kit) -> None:
+    create(kit, "r1", {"asset": an_asset(), "requester": "news"})
+    with kit.sessions.begin() as session:
+        export = session.get_one(Request, "r1").export
+        assert export is not None
+        export.advance(State.SUBMITTING, now=kit.now(), reason="")
+        export.fail("export_error", "no", now=kit.now())
+        export.asked_at, export.job_id = kit.now(), "j"
+    retry(kit.sessions, "r1", now=kit.now())
+    with kit.sessions.begin() as session:
+        renewed = session.get_one(Request, "r1").export
+        assert renewed is not None
+        assert (renewed.id != export.id, renewed.requester) == (True, "news")
+
+
+def test_a_clip_is_asked_for_with_the_next_room_though_a_catalogue_waits(
+    sessions: Sessions, tmp_path: Path, kit: Kit
+) -> None:
+    want(sessions, "archive", 300)
+    kit = replace(kit, settings=make_settings(tmp_path, max_exporting=2))
+    submit(kit)
+    create(kit, "clip", {"asset": an_asset(), "requester": "news", "priority": 1})
+    submit(kit)  # the window is full
+    with sessions.begin() as session:
+        clip = session.get_one(Request, "clip").export
+        assert clip is not None
+        assert clip.state is State.REQUESTED
+        [first, _] = session.query(Export).where(Export.state == State.EXPORTING)
+        first.cancel("cancelled", "room", now=kit.now())
+    submit(kit)
+    with sessions.begin() as session:
+        assert session.get_one(Export, clip.id).state is State.EXPORTING
+        assert session.query(Export).where(Export.state == State.EXPORTING).count() == 2
