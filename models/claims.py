@@ -266,6 +266,16 @@ def of_jobs(
     return [row for row in rows if row.state is State.EXPORTING]
 
 
+def stored_since(session: Session, since: datetime, *, account: str) -> tuple[int, datetime | None]:
+    """Return how many files were stored since then, and when the first of these was."""
+    number, first = session.execute(
+        select(func.count(), func.min(Export.state_since)).where(
+            in_state(State.STORED), Export.state_since > since, Export.account == account
+        )
+    ).one()
+    return number, first
+
+
 def oldest_done(session: Session, *, account: str) -> datetime | None:
     """Return when the job was done whose file is lacking for longest; None where none is."""
     return session.scalar(

@@ -25,6 +25,7 @@ IS_UNDER_WAY = text(
 )
 _IS_DUE = text("due_at IS NOT NULL")
 _IS_REQUESTED = text(f"state = '{State.REQUESTED}'")
+_IS_STORED = text(f"state = '{State.STORED}'")
 _IS_DOWNLOADING = text(f"state = '{State.DOWNLOADING}'")
 _IS_UNWANTED = text("unwanted_since IS NOT NULL AND due_at IS NOT NULL")
 _ARE_CAPTIONS_DUE = text("captions_due_at IS NOT NULL")
@@ -56,10 +57,10 @@ class Export(Base):
         CheckConstraint(f"NOT ({IS_UNDER_WAY.text}) OR due_at IS NOT NULL", "never_forgotten"),
         # claims.take for polls, claims.next_due, claims.count, the sweep
         Index("ix_exports_due", "state", "due_at", postgresql_where=_IS_DUE, sqlite_where=_IS_DUE),
-        # admission.next_one; it is for the sake of SQLite that the state is a column of these
+        # admission.next_one
         Index(
             "ix_exports_turns",
-            "state",
+            "account",
             text("priority DESC"),
             "requester",
             "due_at",
@@ -69,7 +70,7 @@ class Export(Base):
         # claims.take for downloads
         Index(
             "ix_exports_downloads",
-            "state",
+            "account",
             text("priority DESC"),
             "done_at",
             postgresql_where=_IS_DOWNLOADING,
@@ -78,10 +79,18 @@ class Export(Base):
         # claims.take for those whose jobs are erased soon, claims.oldest_done
         Index(
             "ix_exports_done_at",
-            "state",
+            "account",
             "done_at",
             postgresql_where=_IS_DOWNLOADING,
             sqlite_where=_IS_DOWNLOADING,
+        ),
+        # claims.stored_since
+        Index(
+            "ix_exports_stored",
+            "account",
+            "state_since",
+            postgresql_where=_IS_STORED,
+            sqlite_where=_IS_STORED,
         ),
         # claims.take for polls of those that are to be stopped
         Index(

@@ -18,6 +18,7 @@ from worker.cloudslicer.pages import PageSize
 from worker.settings import Settings
 from worker.steps import Kit
 from worker.steps.circuit import Circuit
+from worker.steps.governor import Governor
 from worker.storage import Storage
 from worker.transfer.session import FileSession
 
@@ -125,6 +126,7 @@ def make_kit(
             now=now or real_now,
             probing=settings.call_claim,
         ),
+        governor=Governor(settings, settings.uplynk_user_id, now=now or real_now),
         page_size=PageSize(settings.jobs_per_page, now=now or real_now),
         stopping=stopping,
     )

@@ -14,6 +14,7 @@ from worker.cloudslicer.pages import PageSize
 from worker.settings import Settings
 from worker.steps import Kit
 from worker.steps.circuit import Circuit
+from worker.steps.governor import Governor
 from worker.storage import Storage
 from worker.transfer.session import FileSession
 
@@ -52,6 +53,7 @@ def outfit(settings: Settings, *, stopping: Callable[[], bool] = lambda: False) 
         now=now,
         random=SystemRandom(),
         circuit=Circuit(sessions, settings.uplynk_user_id, now=now, probing=settings.call_claim),
+        governor=Governor(settings, settings.uplynk_user_id, now=now),
         page_size=PageSize(settings.jobs_per_page, now=now),
         stopping=stopping,
     )

@@ -166,6 +166,14 @@ class Settings(ClientSettings):
     max_exporting: int = Field(
         100, ge=1, le=1_000_000, description="Exports under way at Uplynk at the same time."
     )
+    download_backlog_hours: float = Field(
+        24.0,
+        gt=0,
+        le=48,
+        description="How long it may take to bring what is under way at Uplynk and what waits, at"
+        " the rate of the last hour; no more is exported than that. Uplynk erases what is 72 hours"
+        " old.",
+    )
     claim_seconds: Seconds = Field(
         60.0,
         ge=2,
@@ -214,6 +222,11 @@ class Settings(ClientSettings):
     def download_deadline(self) -> timedelta:
         """How long one attempt at a download may last."""
         return timedelta(hours=self.download_deadline_hours)
+
+    @cached_property
+    def download_backlog(self) -> timedelta:
+        """How long it may take to bring what is under way and what waits."""
+        return timedelta(hours=self.download_backlog_hours)
 
     @cached_property
     def submit_settle(self) -> timedelta:

@@ -1,4 +1,4 @@
-"""Requesters take turns, and of finished jobs the oldest is brought first."""
+"""Requesters take turns; of finished jobs the oldest is brought first; the rate is looked up."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -9,6 +9,7 @@ branch_labels = None
 depends_on = None
 
 IS_REQUESTED = sa.text("state = 'requested'")
+IS_STORED = sa.text("state = 'stored'")
 IS_DOWNLOADING = sa.text("state = 'downloading'")
 IS_DUE = sa.text("due_at IS NOT NULL")
 
@@ -36,23 +37,30 @@ def upgrade() -> None:
     op.create_index(
         "ix_exports_turns",
         "exports",
-        ["state", sa.text("priority DESC"), "requester", "due_at"],
+        ["account", sa.text("priority DESC"), "requester", "due_at"],
         postgresql_where=IS_REQUESTED,
         sqlite_where=IS_REQUESTED,
     )
     op.create_index(
         "ix_exports_downloads",
         "exports",
-        ["state", sa.text("priority DESC"), "done_at"],
+        ["account", sa.text("priority DESC"), "done_at"],
         postgresql_where=IS_DOWNLOADING,
         sqlite_where=IS_DOWNLOADING,
     )
     op.create_index(
         "ix_exports_done_at",
         "exports",
-        ["state", "done_at"],
+        ["account", "done_at"],
         postgresql_where=IS_DOWNLOADING,
         sqlite_where=IS_DOWNLOADING,
+    )
+    op.create_index(
+        "ix_exports_stored",
+        "exports",
+        ["account", "state_since"],
+        postgresql_where=IS_STORED,
+        sqlite_where=IS_STORED,
     )
     op.drop_index("ix_exports_due_by_priority", "exports")
 
@@ -66,7 +74,12 @@ def downgrade() -> None:
         postgresql_where=IS_DUE,
         sqlite_where=IS_DUE,
     )
-    for index in ("ix_exports_done_at", "ix_exports_downloads", "ix_exports_turns"):
+    for index in (
+        "ix_exports_stored",
+        "ix_exports_done_at",
+        "ix_exports_downloads",
+        "ix_exports_turns",
+    ):
         op.drop_index(index, "exports")
     op.drop_column("exports", "done_at")
     for table in ("exports", "requests"):

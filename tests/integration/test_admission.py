@@ -13,6 +13,7 @@ from models import Export, Request, State, Turn, admission
 from tests.factories import ACCOUNT, an_asset, build_export, make_export, make_settings
 from worker.errors import InvalidRequest
 from worker.steps import Kit, create, retry, submit
+from worker.steps.governor import Governor
 
 Sessions = sessionmaker[Session]
 
@@ -168,7 +169,8 @@ def test_a_clip_is_asked_for_with_the_next_room_though_a_catalogue_waits(
     sessions: Sessions, tmp_path: Path, kit: Kit
 ) -> None:
     want(sessions, "archive", 300)
-    kit = replace(kit, settings=make_settings(tmp_path, max_exporting=2))
+    settings = make_settings(tmp_path, max_exporting=2)
+    kit = replace(kit, settings=settings, governor=Governor(settings, ACCOUNT, now=kit.now))
     submit(kit)
     create(kit, "clip", {"asset": an_asset(), "requester": "news", "priority": 1})
     submit(kit)  # the window is full

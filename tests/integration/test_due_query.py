@@ -108,6 +108,10 @@ QUERIES: dict[str, tuple[str, Query]] = {
         DUE,
         lambda session: claims.next_due(session, State.SUBMITTING, account=ACCOUNT),
     ),
+    "stored lately": (
+        "ix_exports_stored",
+        lambda session: claims.stored_since(session, NOW - timedelta(hours=1), account=ACCOUNT),
+    ),
     "the oldest done": (
         "ix_exports_done_at",
         lambda session: claims.oldest_done(session, account=ACCOUNT),
@@ -197,7 +201,7 @@ FILL = """
     INSERT INTO exports (id, account, asset, audio, priority, requester, state, state_since,
                          created_at, due_at, attempts, looks, polls)
     SELECT gen_random_uuid(), 'a', md5('{state}' || g), 'he-aac', g % 10, 'who-' || g % 7,
-           '{state}', now(), now(), {due_at}, 0, 0, 0
+           '{state}', now() - g * interval '10 seconds', now(), {due_at}, 0, 0, 0
     FROM generate_series(1, {number}) g
 """
 AROUND = (
@@ -220,7 +224,12 @@ BACKLOG = {
     State.DOWNLOADING: (5_000, "now() + (g - 4500) * interval '1 second'"),
 }
 # A query reads 50 rows at the most, but for these.
-MOST_ROWS = {"the window": BACKLOG[State.EXPORTING][0], "count due": 500, "of a page": 100}
+MOST_ROWS = {
+    "the window": BACKLOG[State.EXPORTING][0],
+    "count due": 500,
+    "of a page": 100,
+    "stored lately": 360,
+}
 # These may read what they find in whatever order it lies.
 ORDERLESS = {"of a page"}
 

@@ -12,6 +12,7 @@ from worker.cloudslicer import CloudSlicer
 from worker.cloudslicer.pages import PageSize
 from worker.settings import Settings
 from worker.steps.circuit import Circuit
+from worker.steps.governor import Governor
 from worker.storage import Storage
 from worker.transfer.session import FileSession
 
@@ -29,6 +30,7 @@ class Kit:
         now: gives the time, aware and in UTC.
         random: where jitter comes from.
         circuit: the breaker around Uplynk.
+        governor: how many exports may be under way at Uplynk.
         page_size: how many jobs of Uplynk's list to ask for at once.
         stopping: whether this worker was told to stop.
     """
@@ -41,6 +43,7 @@ class Kit:
     now: Callable[[], datetime]
     random: Random
     circuit: Circuit
+    governor: Governor
     page_size: PageSize
     stopping: Callable[[], bool]
 

@@ -91,7 +91,7 @@ def _taken(kit: Kit, session: Session) -> tuple[Export | None, bool]:
     for export in claims.take(session, State.SUBMITTING, now=now, until=until, account=account):
         return export, False
     admission.lock(session)
-    if claims.count(session, IN_THE_WINDOW, account=account) >= kit.settings.max_exporting:
+    if claims.count(session, IN_THE_WINDOW, account=account) >= kit.governor.window(session):
         return None, False
     now = kit.now()  # the lock may have taken its time
     until = now + kit.settings.call_claim

@@ -39,6 +39,7 @@ def sweep(kit: Kit) -> Report:
         )
         claimed = claims.next_due(session, State.DOWNLOADING, account=account)
         captions = claims.next_captions_due(session, account=account)
+        kit.governor.watch(session)
     _tidy(kit)
     wakes += [Wake(Step.DOWNLOAD, export_id) for export_id in downloads]
     # one that waits for its next try, or whose taker died
