@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from emulator.server import Emulator
 from models import Audio, Export, State
 from worker.cloudslicer import CloudSlicer
+from worker.cloudslicer.allowance import Allowance
 from worker.cloudslicer.pages import PageSize
 from worker.settings import Settings
 from worker.steps import Kit
@@ -78,6 +79,7 @@ def make_settings(tmp_path: Path, **members: Any) -> Settings:
         "storage_url": str(tmp_path / "exports"),
         "scratch_dir": tmp_path / "scratch",
         "download_hosts": "127.0.0.1",
+        "uplynk_calls_per_second": 10_000,
         **members,
     }
     return Settings(_env_file=None, **values)
@@ -112,6 +114,7 @@ def make_kit(
         timeout_seconds=settings.uplynk_timeout_seconds,
         connect_seconds=settings.uplynk_connect_seconds,
     )
+    allowance = Allowance(settings.uplynk_calls_per_second, settings.uplynk_user_id)
     return Kit(
         settings=settings,
         sessions=sessions,
@@ -125,7 +128,9 @@ def make_kit(
             settings.uplynk_user_id,
             now=now or real_now,
             probing=settings.call_claim,
+            slow_down=allowance.slow_down,
         ),
+        allowance=allowance,
         governor=Governor(settings, settings.uplynk_user_id, now=now or real_now),
         page_size=PageSize(settings.jobs_per_page, now=now or real_now),
         stopping=stopping,

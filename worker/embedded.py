@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Thread
-from typing import IO, Protocol
+from typing import IO, Any, Protocol
 
 import redis
 from fakeredis import TcpFakeServer
@@ -24,6 +24,33 @@ STOP_SECONDS = 10.0
 DATABASE = "exports.db"
 
 
+class _Handler:
+    """What the embedded broker does otherwise than fakeredis' server, whose handler comes after."""
+
+    disable_nagle_algorithm = True  # under it each reply would wait for 40 ms
+    current_client: Any
+
+    def setup(self) -> None:
+        super().setup()  # type: ignore[misc]  # the handler's
+        self.current_client = _Outspoken(self.current_client)
+
+
+class _Outspoken:
+    """A connection that goes on after an error that was its answer, as it does in Redis."""
+
+    def __init__(self, client: Any) -> None:  # noqa: ANN401  (fakeredis' own, without a name)
+        self._client = client
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401  (whatever that one has)
+        return getattr(self._client, name)
+
+    def read_response(self) -> object:
+        try:
+            return self._client.read_response()
+        except redis.ResponseError as error:
+            return error
+
+
 @contextmanager
 def broker() -> Iterator[str]:
     """Run a broker in this process for as long as the context lasts; gives its URL.
@@ -31,9 +58,8 @@ def broker() -> Iterator[str]:
     It is fakeredis' server: it speaks Redis, keeps nothing, and listens on the loopback only.
     """
     server = TcpFakeServer(("127.0.0.1", 0))
-    # without Nagle's algorithm, under which each reply would wait for 40 ms
     handler: type = server.RequestHandlerClass  # type: ignore[assignment]  # always a class
-    server.RequestHandlerClass = type("Handler", (handler,), {"disable_nagle_algorithm": True})
+    server.RequestHandlerClass = type("Handler", (_Handler, handler), {})
     server.daemon_threads = True
     thread = Thread(target=server.serve_forever, name="embedded-broker", daemon=True)
     thread.start()

@@ -38,11 +38,20 @@ class Transient(ExportError):  # noqa: N818  (named for what to do next, as the 
 
     Attributes:
         retry_after: how long the other side asked us to wait, if it did.
+        is_asked_too_much: whether the other side wants fewer calls.
     """
 
-    def __init__(self, code: str, message: str, *, retry_after: timedelta | None = None) -> None:
+    def __init__(
+        self,
+        code: str,
+        message: str,
+        *,
+        retry_after: timedelta | None = None,
+        is_asked_too_much: bool = False,
+    ) -> None:
         super().__init__(code, message)
         self.retry_after = retry_after
+        self.is_asked_too_much = is_asked_too_much
 
 
 class OutcomeUnknown(Transient):

@@ -10,6 +10,7 @@ from models.database import open_engine, open_sessions
 from worker import clock
 from worker.clock import Clock
 from worker.cloudslicer import CloudSlicer
+from worker.cloudslicer.allowance import Allowance, storage_at
 from worker.cloudslicer.pages import PageSize
 from worker.settings import Settings
 from worker.steps import Kit
@@ -27,14 +28,24 @@ class _Sessions(local):
         self.files = FileSession(settings.download_hosts)
 
 
-def outfit(settings: Settings, *, stopping: Callable[[], bool] = lambda: False) -> Kit:
+def outfit(
+    settings: Settings, *, broker_url: str = "", stopping: Callable[[], bool] = lambda: False
+) -> Kit:
     """Return a kit; nothing in it is connected to anything yet.
+
+    By the broker at `broker_url` all workers count their calls to Uplynk together.
 
     It must be made after a fork and never carried over one: its connections are its process's.
     """
     http = _Sessions(settings)
     engine = open_engine(settings.database_url)
     sessions, now = open_sessions(engine), Clock(engine)
+    allowance = Allowance(
+        settings.uplynk_calls_per_second,
+        settings.uplynk_user_id,
+        storage=storage_at(broker_url),
+        stopping=stopping,
+    )
     return Kit(
         settings=settings,
         sessions=sessions,
@@ -48,11 +59,18 @@ def outfit(settings: Settings, *, stopping: Callable[[], bool] = lambda: False) 
             timeout_seconds=settings.uplynk_timeout_seconds,
             connect_seconds=settings.uplynk_connect_seconds,
         ),
+        allowance=allowance,
         http=lambda: http.files,
         storage=Storage(settings.storage_url),
         now=now,
         random=SystemRandom(),
-        circuit=Circuit(sessions, settings.uplynk_user_id, now=now, probing=settings.call_claim),
+        circuit=Circuit(
+            sessions,
+            settings.uplynk_user_id,
+            now=now,
+            probing=settings.call_claim,
+            slow_down=allowance.slow_down,
+        ),
         governor=Governor(settings, settings.uplynk_user_id, now=now),
         page_size=PageSize(settings.jobs_per_page, now=now),
         stopping=stopping,

@@ -163,6 +163,13 @@ class Settings(ClientSettings):
         description="How long a job that may have been created is given to show up in Uplynk's"
         " list, twice, before it is created again.",
     )
+    uplynk_calls_per_second: float = Field(
+        20.0,
+        ge=0.1,
+        le=10_000,
+        description="How many calls all workers make to Uplynk together; fewer for a while where it"
+        " says that it is too much.",
+    )
     max_exporting: int = Field(
         100, ge=1, le=1_000_000, description="Exports under way at Uplynk at the same time."
     )

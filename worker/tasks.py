@@ -43,7 +43,7 @@ _log = get_logger(__name__)
 
 @lru_cache(maxsize=1)
 def _kit_of(_pid: int) -> Kit:
-    return outfit(settings, stopping=stopping.is_set)
+    return outfit(settings, broker_url=app.conf.broker_write_url, stopping=stopping.is_set)
 
 
 def kit() -> Kit:

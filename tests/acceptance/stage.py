@@ -58,6 +58,7 @@ class Desk:
             "CLAIM_SECONDS": "4",
             "SUBMIT_SETTLE_SECONDS": "1",
             "UPLYNK_TIMEOUT_SECONDS": "3",
+            "UPLYNK_CALLS_PER_SECOND": "1000",
             "LOG_FORMAT": "json",
             **self.settings,
         }

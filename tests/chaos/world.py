@@ -133,6 +133,7 @@ def _variables(folder: Path, emulator: Emulator) -> dict[str, str]:
         "DOWNLOAD_HOSTS": "127.0.0.1",
         "CLAIM_SECONDS": str(CLAIM_SECONDS),
         "SWEEP_SECONDS": str(SWEEP_SECONDS),
+        "UPLYNK_CALLS_PER_SECOND": "1000",
         "POLL_MIN_SECONDS": "0.5",
         "SUBMIT_SETTLE_SECONDS": str(SETTLE_SECONDS),
         "MAX_EXPORTING": "30",

@@ -21,7 +21,7 @@ from worker.steps import Kit, Step, Wake, submit, sweep
 Sessions = sessionmaker[Session]
 
 # The reading of the clock by which a submission makes sure that its claim still holds.
-PAUSED_AT = 6
+PAUSED_AT = 8
 
 
 def reload(sessions: Sessions, export: Export) -> Export:

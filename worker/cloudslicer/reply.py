@@ -38,6 +38,7 @@ _LONGEST_CODE = 20
 
 _NOT_LET_IN = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
 _BUSY = HTTPStatus.TOO_MANY_REQUESTS
+_UNAVAILABLE = HTTPStatus.SERVICE_UNAVAILABLE
 _SERVER_ERROR = HTTPStatus.INTERNAL_SERVER_ERROR
 
 # An answer may echo the call that it refuses, and a signature is 64 hex digits, an id 32.
@@ -130,9 +131,10 @@ def read(reply: Reply, *, call: str, once: bool, now: datetime) -> Mapping[str, 
     if code == 0 and (status == _BUSY or status in _NOT_LET_IN):
         raise unsure("uplynk_unreadable", f"{what}, and yet that it did it", retry_after=wait)
     if status == _BUSY:
-        raise Transient("uplynk_busy", what, retry_after=wait)
+        raise Transient("uplynk_busy", what, retry_after=wait, is_asked_too_much=True)
     if status >= _SERVER_ERROR:
-        raise unsure("uplynk_unavailable", what, retry_after=wait)
+        too_much = status == _UNAVAILABLE
+        raise unsure("uplynk_unavailable", what, retry_after=wait, is_asked_too_much=too_much)
     if reply.is_not_let_in:
         raise Transient("uplynk_credentials", f"{what}; check UPLYNK_USER_ID and UPLYNK_API_KEY")
     if reply.envelope is None:

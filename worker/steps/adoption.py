@@ -7,6 +7,7 @@ from sqlalchemy import select
 
 from models import Audio, Export, State
 from worker.cloudslicer import Job, JobState
+from worker.cloudslicer.allowance import Kind
 from worker.errors import Transient
 from worker.steps import listing
 from worker.steps.heartbeat import Heartbeat
@@ -123,6 +124,7 @@ def _pages(kit: Kit) -> Iterator[list[Job]]:
     known: set[str] = set()
     stale = skip = 0
     for _ in range(MOST_PAGES):
+        kit.allowance.take(Kind.SUBMIT)
         page = listing.page(kit, skip)
         if not page:
             return

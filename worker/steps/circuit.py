@@ -33,6 +33,7 @@ class Circuit:
         account: the account's user id.
         now: gives the time.
         probing: how long a probe may take; meanwhile nobody else probes.
+        slow_down: is called where Uplynk says that it is asked too much.
     """
 
     def __init__(
@@ -42,11 +43,12 @@ class Circuit:
         *,
         now: Callable[[], datetime],
         probing: timedelta,
+        slow_down: Callable[[], None] = lambda: None,
     ) -> None:
         self._sessions = sessions
         self._name = f"uplynk:{account}"
         self._now = now
-        self._probing = probing
+        self._probing, self._slow_down = probing, slow_down
         # what was last seen on record: so a success writes only if there is something to take back
         self._failures = 0
         self.is_open = False
@@ -100,6 +102,8 @@ class Circuit:
             self._note(None)
             raise
         except Transient as error:
+            if error.is_asked_too_much:
+                self._slow_down()
             self._note(error)
             raise
         self._note(None)

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from worker import pace
 from worker.cloudslicer import CloudSlicer
+from worker.cloudslicer.allowance import Allowance
 from worker.cloudslicer.pages import PageSize
 from worker.settings import Settings
 from worker.steps.circuit import Circuit
@@ -30,6 +31,7 @@ class Kit:
         now: gives the time, aware and in UTC.
         random: where jitter comes from.
         circuit: the breaker around Uplynk.
+        allowance: how many calls a second may be made to Uplynk.
         governor: how many exports may be under way at Uplynk.
         page_size: how many jobs of Uplynk's list to ask for at once.
         stopping: whether this worker was told to stop.
@@ -43,6 +45,7 @@ class Kit:
     now: Callable[[], datetime]
     random: Random
     circuit: Circuit
+    allowance: Allowance
     governor: Governor
     page_size: PageSize
     stopping: Callable[[], bool]

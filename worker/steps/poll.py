@@ -5,6 +5,7 @@ from datetime import datetime
 from sqlalchemy import ColumnElement
 
 from models import Export, State, claims
+from worker.cloudslicer.allowance import Kind
 from worker.steps import probe
 from worker.steps.kit import Kit
 from worker.steps.look import look
@@ -63,6 +64,8 @@ def _one_by_one(
         )
     looked = 0
     while due and kit.now() < until and not (kit.stopping() or kit.circuit.is_open):
+        if not kit.allowance.take(Kind.POLL):
+            break
         wakes += look(kit, due.pop(0))
         looked += 1
     _give_back(kit, due)

@@ -1,6 +1,7 @@
 """Proof: a film that is whole is also as long as its asset, and sounds as it was asked for."""
 
 from models import Audio, Export
+from worker.cloudslicer.allowance import Kind
 from worker.errors import ExportError, Permanent
 from worker.logs import get_logger
 from worker.steps.kit import Kit
@@ -54,6 +55,7 @@ def check_duration(kit: Kit, export: Export, film: Film) -> float | None:
 def _asset_seconds(kit: Kit, export: Export) -> float | None:
     if kit.circuit.is_open:
         return None
+    kit.allowance.take(Kind.OTHER)
     try:
         return kit.slicer.get_asset(export.asset).duration_seconds
     except ExportError as error:

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from models import Audio, Export, State, admission, claims
 from worker.cloudslicer import Job
+from worker.cloudslicer.allowance import Kind
 from worker.errors import (
     ClaimLost,
     ExportError,
@@ -28,6 +29,9 @@ from worker.steps.withdraw import stop
 # One message works off this much; then it makes room for other short steps, and is sent again.
 MOST_AT_ONCE = 20
 MOST_TIME = timedelta(seconds=20)
+
+# Where too many calls were made it goes on after this.
+A_MOMENT = timedelta(seconds=1)
 
 # What Uplynk has: the exports that the window counts.
 IN_THE_WINDOW = frozenset({State.SUBMITTING, State.EXPORTING})
@@ -52,7 +56,11 @@ def submit(kit: Kit) -> Report:
     begun, wakes, asked = kit.now(), list[Wake](), list[str]()
     if away_until := probe.away_until(kit):
         return Report({"uplynk": "away"}, (Wake(Step.SUBMIT, at=away_until),))
+    if not _has_work(kit):
+        return Report({"exports": asked}, _later(kit))
     while len(asked) < MOST_AT_ONCE and kit.now() - begun < MOST_TIME and _may_go_on(kit):
+        if not kit.allowance.take(Kind.SUBMIT):
+            return Report({"exports": asked}, (*wakes, Wake(Step.SUBMIT, at=kit.now() + A_MOMENT)))
         with kit.sessions.begin() as session:
             export, is_new = _taken(kit, session)
         if export is None:
@@ -76,6 +84,21 @@ def _step(kit: Kit, export: Export, *, is_new: bool) -> list[Wake]:
         return []
 
 
+def _has_work(kit: Kit) -> bool:
+    """Return whether it seems that there is something to ask; it is made sure of under the lock."""
+    account, now = kit.slicer.owner, kit.now()
+    with kit.sessions.begin() as session:
+        if claims.due(session, State.SUBMITTING, now=now, limit=1, account=account):
+            return True
+        is_any = claims.due(session, State.REQUESTED, now=now, limit=1, account=account)
+        return bool(is_any) and _has_room(kit, session)
+
+
+def _has_room(kit: Kit, session: Session) -> bool:
+    taken = claims.count(session, IN_THE_WINDOW, account=kit.slicer.owner)
+    return taken < kit.governor.window(session)
+
+
 def _may_go_on(kit: Kit) -> bool:
     return not (kit.stopping() or kit.circuit.is_open)
 
@@ -91,7 +114,7 @@ def _taken(kit: Kit, session: Session) -> tuple[Export | None, bool]:
     for export in claims.take(session, State.SUBMITTING, now=now, until=until, account=account):
         return export, False
     admission.lock(session)
-    if claims.count(session, IN_THE_WINDOW, account=account) >= kit.governor.window(session):
+    if not _has_room(kit, session):
         return None, False
     now = kit.now()  # the lock may have taken its time
     until = now + kit.settings.call_claim

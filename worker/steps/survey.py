@@ -21,6 +21,7 @@ from sqlalchemy.orm import Session
 from models import Export, State, Survey, claims
 from models.database import inserted
 from worker.cloudslicer import Job, JobState
+from worker.cloudslicer.allowance import Kind
 from worker.errors import ClaimLost, ExportError, Permanent
 from worker.logs import get_logger
 from worker.steps import listing, look, withdraw
@@ -118,7 +119,8 @@ def survey(kit: Kit, *, until: datetime) -> Seen:
 
 def _read(kit: Kit, turn: _Turn, seen: Seen, until: datetime) -> None:
     while turn.unseen > 0:
-        if kit.stopping() or kit.circuit.is_open or kit.now() >= until:
+        is_over = kit.stopping() or kit.circuit.is_open or kit.now() >= until
+        if is_over or not kit.allowance.take(Kind.POLL):
             _leave(kit, turn)
             return
         page = listing.page(kit, turn.skip)

@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from models import Export, State, StopCause, claims
 from worker import pace
 from worker.cloudslicer import Job, JobState
+from worker.cloudslicer.allowance import Kind
 from worker.cloudslicer.reply import NOT_FOUND
 from worker.errors import ExportError, Permanent, Transient
 from worker.logs import get_logger
@@ -29,6 +30,7 @@ def stop(kit: Kit, job_id: str) -> Job | ExportError:
     A job that ended in the meantime can't be stopped (uplynk-api: jobs/cancel): it comes back as
     what it became.
     """
+    kit.allowance.take(Kind.OTHER)
     try:
         with kit.circuit.watching():
             return kit.slicer.cancel_job(job_id)
