@@ -140,6 +140,7 @@ def as_json(request: Request) -> dict[str, object]:
         "audio": request.audio,
         "state": request.state,
         "priority": request.priority,
+        "requester": request.requester,
         "created_at": request.created_at.isoformat(),
         "job_id": export.job_id if export else None,
         "storage_url": export.storage_url if export else None,

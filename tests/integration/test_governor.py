@@ -22,7 +22,7 @@ HOUR, DAY = timedelta(hours=1), timedelta(hours=24)
     ("most", "waiting", "brought", "lately", "window"),
     [
         (2000, 0, 0, timedelta(), LEAST),  # nothing is known yet
-        (50, 0, 0, timedelta(), 50),
+        (15, 0, 0, timedelta(), 15),
         (2000, 0, 1000, HOUR, 2000),  # 24,000 could be brought
         (2000, 23_000, 1000, HOUR, 1000),
         (2000, 30_000, 1000, HOUR, 0),

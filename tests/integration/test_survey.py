@@ -15,7 +15,7 @@ from tests.factories import ACCOUNT, Clock, an_asset, build_export
 from tests.uplynk import Course, End, Killed, Plans, Uplynk
 from worker.cloudslicer import Job, JobState
 from worker.cloudslicer.reply import REFUSED
-from worker.errors import Permanent
+from worker.errors import Permanent, Transient
 from worker.steps import Kit, Report, Step, Wake, poll
 from worker.steps.survey import FEW, REST, REST_REFUSED, TURN
 
@@ -444,6 +444,58 @@ def test_a_long_list_makes_room_for_other_steps_and_is_gone_on_with(
     assert any(wake.step is Step.POLL and wake.at <= clock() for wake in first.wakes if wake.at)
     assert [poll(kit).facts["pages"] for _ in range(2)] == [2, 1]
     assert [skip for skip, _ in uplynk.asked] == [0, 100, 200, 300, 400]
+
+
+def test_where_what_is_left_is_newly_due_the_list_is_read_from_its_beginning(
+    kit: Kit, uplynk: Listed, plans: Plans, clock: Clock
+) -> None:
+    exports = crowd(kit, uplynk, 300)
+    plans.plan("list", Course(after=lambda: clock.move(seconds=31)))
+    assert poll(kit).facts["pages"] == 1
+    with kit.sessions.begin() as session:  # somebody else has looked at the rest
+        for export in exports[:200]:
+            session.get_one(Export, export.id).due_at = clock() + timedelta(minutes=5)
+        for export in exports[200:]:
+            session.get_one(Export, export.id).due_at = clock()
+    uplynk.asked.clear()
+    assert poll(kit).facts["pages"] == 1
+    assert (uplynk.asked, plans.calls["get"]) == ([(0, 100)], 0)
+
+
+def test_a_list_that_is_asked_for_too_often_is_no_reason_to_ask_one_by_one(
+    kit: Kit, uplynk: Listed, plans: Plans, clock: Clock
+) -> None:
+    crowd(kit, uplynk, 300)
+
+    def refuse(jobs: list[Job]) -> list[Job]:
+        if len(uplynk.asked) == 2:
+            wait = timedelta(seconds=20)
+            raise Transient("uplynk_busy", "429", retry_after=wait, is_asked_too_much=True)
+        return jobs
+
+    uplynk.shown = refuse
+    report = poll(kit)
+    assert (report.facts["pages"], plans.calls["get"]) == (1, 0)
+    assert Wake(Step.POLL, at=clock() + timedelta(seconds=20)) in report.wakes
+    clock.move(seconds=20)
+    polled(kit, clock)
+    assert [skip for skip, _ in uplynk.asked] == [0, 100, 100, 200]
+    assert {export.polls for export in every(kit)} == {1}
+
+
+def test_who_lost_its_turn_at_a_call_that_failed_sets_down_nothing(
+    kit: Kit, uplynk: Listed, plans: Plans, clock: Clock
+) -> None:
+    crowd(kit, uplynk, 100)
+
+    def take_over() -> None:
+        clock.move(seconds=TURN.total_seconds() + 1)
+        poll(kit)
+
+    plans.plan("list", Course(End.UNHEARD, before=take_over))
+    poll(kit)
+    assert (on_record(kit).rests_until, on_record(kit).why) == (None, None)
+    assert {export.polls for export in every(kit)} == {1}
 
 
 def test_it_ends_where_uplynk_is_away(kit: Kit, uplynk: Listed, plans: Plans) -> None:

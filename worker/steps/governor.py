@@ -20,9 +20,9 @@ from worker.transfer.bounds import free_bytes
 LATELY = timedelta(hours=1)
 LEAST_LATELY = timedelta(minutes=2)
 # So many may always be under way or wait, whatever is known of the rate.
-LEAST = 100
+LEAST = 20
 # What was found holds for so long.
-LOOK_EVERY = timedelta(seconds=10)
+LOOK_EVERY = timedelta(seconds=2)
 SAY_EVERY = timedelta(minutes=10)
 # Uplynk erases a job 72 hours after it ended. A file that is lacking by then is in danger.
 ALARM_AFTER = timedelta(hours=48)

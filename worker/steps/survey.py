@@ -22,7 +22,7 @@ from models import Export, State, Survey, claims
 from models.database import inserted
 from worker.cloudslicer import Job, JobState
 from worker.cloudslicer.allowance import Kind
-from worker.errors import ClaimLost, ExportError, Permanent
+from worker.errors import ClaimLost, ExportError, Permanent, Transient
 from worker.logs import get_logger
 from worker.steps import listing, look, withdraw
 from worker.steps.kit import Kit
@@ -110,14 +110,24 @@ def survey(kit: Kit, *, until: datetime) -> Seen:
         _read(kit, turn, seen, until)
     except ClaimLost:
         _log.info("survey taken over", account=kit.slicer.owner)
-    except ExportError as error:
-        rest = REST_REFUSED if isinstance(error, Permanent) else REST
-        _end(kit, turn, rest=rest, why=f"{error.code}: {error.message}")
-        seen.is_over = True
     return seen
 
 
 def _read(kit: Kit, turn: _Turn, seen: Seen, until: datetime) -> None:
+    try:
+        _read_on(kit, turn, seen, until)
+    except ExportError as error:
+        if isinstance(error, Transient) and error.is_asked_too_much:
+            # one by one it would be more still
+            _leave(kit, turn)
+            seen.busy_until = kit.now() + max(error.retry_after or TURN, TURN)
+            return
+        rest = REST_REFUSED if isinstance(error, Permanent) else REST
+        _end(kit, turn, rest=rest, why=f"{error.code}: {error.message}")
+        seen.is_over = True
+
+
+def _read_on(kit: Kit, turn: _Turn, seen: Seen, until: datetime) -> None:
     while turn.unseen > 0:
         is_over = kit.stopping() or kit.circuit.is_open or kit.now() >= until
         if is_over or not kit.allowance.take(Kind.POLL):
@@ -236,13 +246,22 @@ def _begin(kit: Kit, seen: Seen) -> _Turn | None:
         if row.claimed_until is not None and row.claimed_until > now:
             seen.busy_until = row.claimed_until
             return None
-        # a place in a list that has moved on since it was left is none
-        left_at = row.claimed_until
-        if row.begun_at is None or left_at is None or now - left_at > REST:
+        due = _unseen(session, row, now)
+        if row.begun_at is None or not due:
             row.begun_at, row.skip = now, 0
+            due = claims.count_due(session, State.EXPORTING, now=now, account=account)
         row.claim, row.claimed_until, row.rests_until, row.why = uuid4(), now + TURN, None, None
-        due = claims.count_due(session, State.EXPORTING, now=row.begun_at, account=account)
         return _Turn(row.claim, row.begun_at, row.skip, unseen=due)
+
+
+def _unseen(session: Session, row: Survey, now: datetime) -> int:
+    """Return how much there is to see for a reading that was left; 0 where that was long ago.
+
+    A place in a list that has moved on since is none.
+    """
+    if row.begun_at is None or row.claimed_until is None or now - row.claimed_until > REST:
+        return 0
+    return claims.count_due(session, State.EXPORTING, now=row.begun_at, account=row.account)
 
 
 def _go_on(kit: Kit, session: Session, turn: _Turn) -> None:
