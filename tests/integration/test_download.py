@@ -4,7 +4,7 @@ import hashlib
 import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -346,6 +346,18 @@ def test_a_message_that_comes_late_brings_what_is_most_urgent_instead(
     waiting = finished(sessions, tmp_path, emulator)
     download(make_kit(sessions, tmp_path, emulator=emulator), done.id)
     assert reload(sessions, waiting).state is State.STORED
+
+
+def test_a_file_whose_job_is_soon_erased_goes_before_all_others(
+    sessions: Sessions, tmp_path: Path, emulator: Emulator
+) -> None:
+    urgent, old = (finished(sessions, tmp_path, emulator, captions=False) for _ in range(2))
+    with sessions.begin() as session:
+        session.get_one(Export, urgent.id).priority = 9
+        session.get_one(Export, old.id).done_at = datetime.now(UTC) - timedelta(hours=49)
+    kit = make_kit(sessions, tmp_path, emulator=emulator)
+    assert download(kit, urgent.id).facts["export_id"] == str(old.id)
+    assert download(kit, urgent.id).facts["export_id"] == str(urgent.id)
 
 
 def test_each_download_that_ends_wakes_the_next(

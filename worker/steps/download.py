@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from datetime import timedelta
 from uuid import UUID
 
 from sqlalchemy import ColumnElement
@@ -15,6 +14,7 @@ from worker.settings import Settings
 from worker.steps import failure, place, proof
 from worker.steps.captions import Found, set_down
 from worker.steps.captions import bring as bring_captions
+from worker.steps.governor import DANGER_AFTER
 from worker.steps.heartbeat import Heartbeat
 from worker.steps.kit import Kit
 from worker.steps.persistence import persist
@@ -30,8 +30,6 @@ from worker.transfer.verify import Film, verify
 
 # A stream that breaks, or is not answered, is taken up again on the spot so often in a row.
 MOST_BREAKS = 3
-# Uplynk erases a job 72 hours after it ended. So long after that its file goes before all others.
-RESCUE_AFTER = timedelta(hours=48)
 
 _log = get_logger(__name__)
 
@@ -54,7 +52,7 @@ def download(kit: Kit, export_id: UUID) -> Report:
     it early, storage shows the file whole or not at all. No message is wasted: one that comes
     twice, or late, does what is most urgent instead.
     """
-    soon_lost = kit.now() - RESCUE_AFTER >= Export.done_at
+    soon_lost = kit.now() - DANGER_AFTER >= Export.done_at
     export = _taken(kit, soon_lost) or _taken(kit, export_id) or _taken(kit, None)
     if export is None:
         return Report({"export_id": str(export_id), "state": "not due"})

@@ -24,8 +24,9 @@ LEAST = 20
 # What was found holds for so long.
 LOOK_EVERY = timedelta(seconds=2)
 SAY_EVERY = timedelta(minutes=10)
-# Uplynk erases a job 72 hours after it ended. A file that is lacking by then is in danger.
-ALARM_AFTER = timedelta(hours=48)
+# Uplynk erases a job 72 hours after it ended. A file that is lacking by then is in danger, and goes
+# before all others.
+DANGER_AFTER = timedelta(hours=48)
 
 _log = get_logger(__name__)
 
@@ -55,7 +56,7 @@ class Governor:
     def watch(self, session: Session) -> None:
         """Raise the alarm where the record of a file that is lacking will soon be gone."""
         done_at, now = claims.oldest_done(session, account=self._account), self._now()
-        if done_at is not None and now - done_at >= ALARM_AFTER:
+        if done_at is not None and now - done_at >= DANGER_AFTER:
             self._say("file in danger", done_at=done_at.isoformat(), erased_after_hours=72)
 
     def _governed(self, session: Session, now: datetime) -> int:
