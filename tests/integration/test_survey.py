@@ -95,13 +95,14 @@ def wait_of(kit: Kit, export: Export) -> timedelta:
 
 
 def polled(kit: Kit, clock: Clock, *, messages: int = 50) -> list[Report]:
-    """Poll as often as the reports ask for it at once."""
+    """Poll as often as the reports ask for it, at once or in a moment."""
     reports = []
     for _ in range(messages):
         reports.append(poll(kit))
-        times = [wake.at for wake in reports[-1].wakes if wake.step is Step.POLL]
-        if not any(time is None or time <= clock() for time in times):
+        [at] = [wake.at for wake in reports[-1].wakes if wake.step is Step.POLL]
+        if at is not None and at > clock() + kit.settings.poll_min:
             return reports
+        clock.time = max(at or clock(), clock())
     pytest.fail(f"after {messages} messages there is still something to do")
 
 
@@ -125,12 +126,43 @@ def test_few_are_asked_for_one_by_one(kit: Kit, uplynk: Listed, plans: Plans) ->
     assert (plans.calls["list"], plans.calls["get"]) == (0, FEW)
 
 
-def test_few_of_many_are_asked_for_one_by_one(kit: Kit, uplynk: Listed, plans: Plans) -> None:
+def test_few_of_many_wait_a_moment_for_company_and_are_asked_for_one_by_one(
+    kit: Kit, uplynk: Listed, plans: Plans, clock: Clock
+) -> None:
     kit = replace(kit, settings=kit.settings.model_copy(update={"jobs_per_page": 10}))
     kit = replace(kit, page_size=type(kit.page_size)(10, now=kit.now))
     crowd(kit, uplynk, 600, due=FEW + 2)  # sixty pages
+    begun = kit.now()
+    report = poll(kit)  # others may be due in a moment
+    assert report.facts == {"looked": 0, "done": 0}
+    assert report.wakes == (Wake(Step.POLL, at=begun + kit.settings.poll_min),)
+    clock.move(seconds=kit.settings.poll_min_seconds)
     assert poll(kit).facts == {"looked": FEW + 2, "done": 0}
     assert (plans.calls["list"], plans.calls["get"]) == (0, FEW + 2)
+
+
+def test_jobs_that_are_due_one_after_the_other_are_looked_at_together(
+    kit: Kit, uplynk: Listed, plans: Plans, clock: Clock
+) -> None:
+    exports = crowd(kit, uplynk, 300, due=0)
+    begun = clock()
+    with kit.sessions.begin() as session:
+        for number, export in enumerate(exports):
+            session.get_one(Export, export.id).due_at = begun + timedelta(seconds=number / 10)
+    while clock() - begun < timedelta(seconds=40):
+        poll(kit)
+        clock.move(seconds=0.2)
+    assert all(export.polls >= 1 for export in every(kit))
+    assert plans.calls["list"] + plans.calls["get"] <= 8
+
+
+def test_what_is_to_be_stopped_waits_for_no_company(kit: Kit, uplynk: Listed, plans: Plans) -> None:
+    exports = crowd(kit, uplynk, 100, due=1)
+    with kit.sessions.begin() as session:
+        session.get_one(Export, exports[-1].id).unwanted_since = kit.now()
+    poll(kit)
+    assert one(kit, exports[-1]).state is State.CANCELLED
+    assert plans.calls["get"] == 0
 
 
 def test_those_that_would_be_due_later_get_their_time_with_the_others(
@@ -191,7 +223,7 @@ def test_a_list_that_is_refused_is_not_asked_for_a_while(
     assert plans.calls["get"] == 60
     refused = len(uplynk.asked)
     assert "uplynk_refused" in (on_record(kit).why or "")
-    clock.move(seconds=REST_REFUSED.total_seconds() - 1)
+    clock.move(seconds=REST_REFUSED.total_seconds() - 30)
     polled(kit, clock)
     assert len(uplynk.asked) == refused
     uplynk.most = None

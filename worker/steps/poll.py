@@ -10,7 +10,7 @@ from worker.steps import probe
 from worker.steps.kit import Kit
 from worker.steps.look import look
 from worker.steps.report import Report, Step, Wake
-from worker.steps.survey import is_worthwhile, survey
+from worker.steps.survey import FEW, Seen, is_worthwhile, survey
 
 # One message looks at so many jobs one by one at the most, and goes on for half a claim: then other
 # short steps get their turn. What was claimed and not looked at is given back.
@@ -25,26 +25,30 @@ def poll(kit: Kit) -> Report:
     until = begun + kit.settings.claim / 2
     with kit.sessions.begin() as session:
         due = claims.count_due(session, State.EXPORTING, now=begun, account=account)
-        is_together = is_worthwhile(kit, session, due=due)
+        under_way = claims.count(session, (State.EXPORTING,), account=account)
+        oldest = claims.next_due(session, State.EXPORTING, account=account)
     wakes: list[Wake] = []
-    looked, pages, busy_until = 0, 0, None
-    if is_together:
-        # what is to be stopped doesn't wait for a long list
-        looked += _one_by_one(kit, wakes, until=until, only=claims.IS_UNWANTED)
+    seen = Seen(is_over=True)
+    # what is to be stopped waits neither for others nor for a long list
+    looked = _one_by_one(kit, wakes, until=until, only=claims.IS_UNWANTED) if due else 0
+    if is_worthwhile(due, of=under_way, a_page=kit.page_size.size):
         seen = survey(kit, until=until)
-        wakes += seen.wakes
-        looked, pages, busy_until = looked + seen.looked, seen.pages, seen.busy_until
-    if not is_together or seen.is_over:
+    elif oldest is not None and due and under_way > FEW:
+        # others are due in a moment, and all together cost less
+        seen.busy_until = oldest + kit.settings.poll_min
+        seen.is_over = seen.busy_until <= begun
+    if seen.is_over:
         looked += _one_by_one(kit, wakes, until=until)
     with kit.sessions.begin() as session:
         again = claims.next_due(session, State.EXPORTING, account=account)
     if again is not None and not kit.stopping():
         # what is due and could not be taken is in somebody's hands: don't run against it
-        least = busy_until or (begun if looked or pages else begun + kit.settings.poll_min)
-        wakes.append(Wake(Step.POLL, at=max(again, least)))
+        least = begun if looked or seen.pages else begun + kit.settings.poll_min
+        wakes.append(Wake(Step.POLL, at=max(again, seen.busy_until or least)))
+    wakes += seen.wakes
     done = sum(wake.step is Step.DOWNLOAD for wake in wakes)
-    facts = {"looked": looked, "done": done, **({"pages": pages} if pages else {})}
-    return Report(facts, tuple(wakes))
+    facts = {"looked": looked + seen.looked, "done": done}
+    return Report(facts | ({"pages": seen.pages} if seen.pages else {}), tuple(wakes))
 
 
 def _one_by_one(

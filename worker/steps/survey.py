@@ -92,12 +92,15 @@ class _Turn:
     known: frozenset[str] = frozenset()  # the jobs of the page before
 
 
-def is_worthwhile(kit: Kit, session: Session, *, due: int) -> bool:
-    """Return whether reading the list costs less than asking for each of those that are due."""
-    if due <= FEW:
-        return False
-    under_way = claims.count(session, (State.EXPORTING,), account=kit.slicer.owner)
-    return due >= LEAST_DUE_A_PAGE * under_way / kit.page_size.size
+def is_worthwhile(due: int, *, of: int, a_page: int) -> bool:
+    """Return whether reading the list costs less than asking for each of those that are due.
+
+    Args:
+        due: how many are.
+        of: how many are under way.
+        a_page: how many jobs of the list come with one call.
+    """
+    return due > FEW and due >= LEAST_DUE_A_PAGE * of / a_page
 
 
 def survey(kit: Kit, *, until: datetime) -> Seen:
