@@ -228,7 +228,7 @@ MOST_ROWS = {
     "the window": BACKLOG[State.EXPORTING][0],
     "count due": 500,
     "of a page": 100,
-    "stored lately": 360,
+    "stored lately": 1000,
 }
 # These may read what they find in whatever order it lies.
 ORDERLESS = {"of a page"}

@@ -28,17 +28,16 @@ def poll(kit: Kit) -> Report:
         under_way = claims.count(session, (State.EXPORTING,), account=account)
         oldest = claims.next_due(session, State.EXPORTING, account=account)
     wakes: list[Wake] = []
-    seen = Seen(is_over=True)
     # what is to be stopped waits neither for others nor for a long list
     looked = _one_by_one(kit, wakes, until=until, only=claims.IS_UNWANTED) if due else 0
-    if is_worthwhile(due, of=under_way, a_page=kit.page_size.size):
-        seen = survey(kit, until=until)
-    elif oldest is not None and due and under_way > FEW:
+    seen = Seen(due_by=begun)
+    if due and oldest is not None and under_way > FEW and oldest + kit.settings.poll_min > begun:
         # others are due in a moment, and all together cost less
-        seen.busy_until = oldest + kit.settings.poll_min
-        seen.is_over = seen.busy_until <= begun
-    if seen.is_over:
-        looked += _one_by_one(kit, wakes, until=until)
+        seen = Seen(busy_until=oldest + kit.settings.poll_min)
+    elif is_worthwhile(due, of=under_way, a_page=kit.page_size.size):
+        seen = survey(kit, until=until)
+    if seen.due_by is not None:
+        looked += _one_by_one(kit, wakes, until=until, only=Export.due_at <= seen.due_by)
     with kit.sessions.begin() as session:
         again = claims.next_due(session, State.EXPORTING, account=account)
     if again is not None and not kit.stopping():

@@ -70,14 +70,14 @@ class Seen:
         looked: how many exports on them are ours, and were set down.
         wakes: what is to be woken by it.
         busy_until: when to come again, where another worker is at it.
-        is_over: whether what is still due is to be asked for one by one.
+        due_by: what was due by then, and still is, is to be asked for one by one; None: nothing is.
     """
 
     pages: int = 0
     looked: int = 0
     wakes: list[Wake] = field(default_factory=list)
     busy_until: datetime | None = None
-    is_over: bool = False
+    due_by: datetime | None = None
 
 
 @dataclass(slots=True)
@@ -127,7 +127,7 @@ def _read(kit: Kit, turn: _Turn, seen: Seen, until: datetime) -> None:
             return
         rest = REST_REFUSED if isinstance(error, Permanent) else REST
         _end(kit, turn, rest=rest, why=f"{error.code}: {error.message}")
-        seen.is_over = True
+        seen.due_by = turn.begun_at
 
 
 def _read_on(kit: Kit, turn: _Turn, seen: Seen, until: datetime) -> None:
@@ -146,7 +146,7 @@ def _read_on(kit: Kit, turn: _Turn, seen: Seen, until: datetime) -> None:
     shows_enough = turn.unseen <= FEW
     why = None if shows_enough else f"Uplynk's list did not show {turn.unseen} jobs that were due"
     _end(kit, turn, rest=None if shows_enough else REST, why=why)
-    seen.is_over = True
+    seen.due_by = turn.begun_at
 
 
 def _see(kit: Kit, turn: _Turn, seen: Seen, page: Sequence[Job]) -> None:
@@ -244,7 +244,7 @@ def _begin(kit: Kit, seen: Seen) -> _Turn | None:
         inserted(session, Survey(account=account, skip=0))
         row = session.get_one(Survey, account, with_for_update=True)
         if row.rests_until is not None and row.rests_until > now:
-            seen.is_over = True
+            seen.due_by = now
             return None
         if row.claimed_until is not None and row.claimed_until > now:
             seen.busy_until = row.claimed_until
