@@ -34,7 +34,7 @@ def uplynk(tmp_path: Path) -> Iterator[Emulator]:
 
 def states(sessions: Sessions) -> set[State]:
     with sessions.begin() as session:
-        return set(session.scalars(select(Export.state)))
+        return set(session.scalars(select(Export.state).where(Export.state != State.STORED)))
 
 
 def breaker(sessions: Sessions) -> Breaker:
@@ -72,6 +72,9 @@ def test_an_hour_without_uplynk_costs_a_probe_a_minute_and_no_export(
         make_kit(sessions, tmp_path, emulator=uplynk, now=clock, max_exporting=40, **limits)
         for _ in range(2)
     ]
+    for minute in range(120):  # files are brought all the while, so that there is no backlog
+        brought_at = clock.time + timedelta(minutes=minute)
+        make_export(sessions, state=State.STORED, state_since=brought_at, due_at=None)
     for _ in range(50):
         make_export(sessions, state=State.REQUESTED, due_at=clock.time, created_at=clock.time)
     submit(kits[0])
