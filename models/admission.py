@@ -1,18 +1,21 @@
 """Admission: the SQL that says which export Uplynk is asked for next.
 
 The highest priority comes first; within it requesters take turns, however many exports each of them
-wants; and of a requester's the one that has been due for longest. Nothing here commits.
+wants; and of a requester's the one that has been due for longest. Those of whom it is paused are
+left out. Nothing here commits.
 """
 
+from collections.abc import Collection
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, func, select, text, update
+from sqlalchemy import ColumnElement, Select, delete, func, select, text, update
 from sqlalchemy.orm import Session
 
 from models.claims import in_state, usual
 from models.database import inserted
 from models.export import Export
+from models.pause import EVERYBODY, Pause
 from models.state import State
 from models.turn import Turn
 
@@ -37,17 +40,40 @@ def next_one(session: Session, *, account: str, now: datetime) -> UUID | None:
 
     Its requester's turn is over by that. To be called under the lock.
     """
-    found = session.execute(first(session, account, now)).one_or_none()
-    if found is None:
+    paused = who_is_paused(session, account)
+    if EVERYBODY in paused:
         return None
-    priority, requester = found
-    export_id: UUID | None = None
-    if served := session.execute(in_turn(session, account, now, priority)).one_or_none():
-        requester, export_id = served
-    else:  # it was asked for by a release that knew of no turns
-        enter(session, account, requester)
-        its = _oldest(session, account, now, priority).where(Export.requester == requester)
-        export_id = session.scalar(its)
+    priority = session.scalar(highest(session, account, now))
+    while priority is not None:
+        if chosen := _chosen(session, account, now, priority, paused):
+            requester, export_id = chosen
+            _served(session, account, requester)
+            return export_id
+        priority = session.scalar(highest(session, account, now, below=priority))
+    return None
+
+
+def _chosen(
+    session: Session, account: str, now: datetime, priority: int, paused: frozenset[str]
+) -> tuple[str, UUID] | None:
+    """Return the requester whose turn it is, and the export, of those of one priority."""
+    served = session.execute(in_turn(session, account, now, priority, paused=paused)).one_or_none()
+    if served:
+        return served.tuple()
+    # only of those who are paused, or were asked for by a release that knew of no turns
+    rows = _is_next(session, account, now, priority)
+    query = select(Export.requester).where(*rows).order_by(Export.requester).limit(1)
+    requester = session.scalar(query)
+    while requester is not None and requester in paused:
+        requester = session.scalar(query.where(Export.requester > requester))
+    if requester is None:
+        return None
+    enter(session, account, requester)
+    its = _oldest(session, account, now, priority).where(Export.requester == requester)
+    return requester, session.scalars(its).one()
+
+
+def _served(session: Session, account: str, requester: str) -> None:
     last = select(func.max(Turn.served)).where(Turn.account == account).scalar_subquery()
     session.execute(
         update(Turn)
@@ -55,36 +81,64 @@ def next_one(session: Session, *, account: str, now: datetime) -> UUID | None:
         .values(served=last + 1)
         .execution_options(synchronize_session=False)
     )
-    return export_id
 
 
-def first(session: Session, account: str, now: datetime) -> Select[int, str]:
-    """Return the query for the highest priority of what is due, and for a requester who has it."""
-    return (
-        select(Export.priority, Export.requester)
-        .where(*_is_due(session, account, now))
-        .order_by(Export.priority.desc())
-        .limit(1)
-    )
+def pause(session: Session, *, account: str, requester: str, now: datetime) -> bool:
+    """Have nothing more asked for; returns False if it is so already."""
+    if session.get(Pause, (account, requester)) is not None:
+        return False
+    return inserted(session, Pause(account=account, requester=requester, since=now))
 
 
-def in_turn(session: Session, account: str, now: datetime, priority: int) -> Select[str, UUID]:
+def resume(session: Session, *, account: str, requester: str) -> bool:
+    """Have what was paused asked for again; returns False if it was not paused."""
+    rows = delete(Pause).where(Pause.account == account, Pause.requester == requester)
+    return session.scalar(rows.returning(Pause.requester)) is not None
+
+
+def who_is_paused(session: Session, account: str) -> frozenset[str]:
+    """Return the requesters of whom nothing is asked for, or EVERYBODY, for now."""
+    return frozenset(session.scalars(select(Pause.requester).where(Pause.account == account)))
+
+
+def highest(
+    session: Session, account: str, now: datetime, *, below: int | None = None
+) -> Select[int]:
+    """Return the query for the highest priority of what is due, below another if that is given."""
+    rows = select(Export.priority).where(*_is_due(session, account, now))
+    if below is not None:
+        rows = rows.where(Export.priority < below)
+    return rows.order_by(Export.priority.desc()).limit(1)
+
+
+def in_turn(
+    session: Session,
+    account: str,
+    now: datetime,
+    priority: int,
+    *,
+    paused: Collection[str] = (),
+) -> Select[str, UUID]:
     """Return the query for the requester whose turn it is, and for the export that it is about."""
     # one probe of the index for each who has nothing due, until the first who has; as a join the
     # planner might read all that is due
     mine = _oldest(session, account, now, priority).where(Export.requester == Turn.requester)
     probe = mine.correlate(Turn).scalar_subquery()
-    return (
-        select(Turn.requester, probe)
-        .where(Turn.account == account, probe.is_not(None))
-        .order_by(Turn.served, Turn.requester)
-        .limit(1)
-    )
+    rows = select(Turn.requester, probe).where(Turn.account == account, probe.is_not(None))
+    if paused:
+        rows = rows.where(Turn.requester.not_in(paused))
+    return rows.order_by(Turn.served, Turn.requester).limit(1)
 
 
 def _oldest(session: Session, account: str, now: datetime, priority: int) -> Select[UUID]:
-    is_next = (*_is_due(session, account, now), Export.priority == priority)
+    is_next = _is_next(session, account, now, priority)
     return select(Export.id).where(*is_next).order_by(Export.due_at).limit(1)
+
+
+def _is_next(
+    session: Session, account: str, now: datetime, priority: int
+) -> tuple[ColumnElement[bool], ...]:
+    return (*_is_due(session, account, now), Export.priority == priority)
 
 
 def _is_due(session: Session, account: str, now: datetime) -> tuple[ColumnElement[bool], ...]:

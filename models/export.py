@@ -92,6 +92,14 @@ class Export(Base):
             postgresql_where=_IS_STORED,
             sqlite_where=_IS_STORED,
         ),
+        # bulk: what is stored already
+        Index(
+            "ix_exports_of_asset",
+            "account",
+            "asset",
+            postgresql_where=_IS_STORED,
+            sqlite_where=_IS_STORED,
+        ),
         # claims.take for polls of those that are to be stopped
         Index(
             "ix_exports_unwanted",

@@ -8,8 +8,11 @@ from sqlalchemy import ForeignKey, Index, String, Text, text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from models.base import Base, Json, by_value
+from models.batch import LONGEST_NAME
 from models.export import Export
 from models.state import Audio, State
+
+_IS_OF_A_BATCH = text("batch IS NOT NULL")
 
 
 class Request(Base):
@@ -23,6 +26,14 @@ class Request(Base):
     __table_args__ = (
         Index("ix_requests_of_export", "export_id"),
         Index("ix_requests_created_at", "created_at"),  # list: newest first
+        # list, batches and manifest: those of a batch
+        Index(
+            "ix_requests_of_batch",
+            "batch",
+            "created_at",
+            postgresql_where=_IS_OF_A_BATCH,
+            sqlite_where=_IS_OF_A_BATCH,
+        ),
     )
 
     id: Mapped[str] = mapped_column(String(155), primary_key=True)  # Celery's own limit on ids
@@ -31,6 +42,9 @@ class Request(Base):
     audio: Mapped[Audio | None] = mapped_column(by_value(Audio, "audio"))
     priority: Mapped[int] = mapped_column(default=0)
     requester: Mapped[str] = mapped_column(String(64), default="", server_default=text("''"))
+    batch: Mapped[str | None] = mapped_column(
+        String(LONGEST_NAME)
+    )  # that it was sent in, if in one
     metadata_: Mapped[dict[str, Any]] = mapped_column("metadata", Json, default=dict)
     callback_task: Mapped[str | None] = mapped_column(String(255))
     callback_queue: Mapped[str | None] = mapped_column(String(255))

@@ -23,9 +23,13 @@ def reading(settings: ClientSettings) -> Iterator[Session]:
         engine.dispose()
 
 
-def listed(session: Session, *, state: State | None, limit: int) -> Sequence[Request]:
-    """Return requests, the newest first: all, or those that stand in `state`."""
+def listed(
+    session: Session, *, state: State | None, limit: int, batch: str | None = None
+) -> Sequence[Request]:
+    """Return requests, the newest first: all, or those that stand in `state`, or of a batch."""
     query = select(Request).order_by(Request.created_at.desc()).limit(limit)
+    if batch is not None:
+        query = query.where(Request.batch == batch)
     if state is not None:
         refused = Request.export_id.is_(None) & (state == State.FAILED)
         withdrawn = Request.cancelled_at.is_not(None)

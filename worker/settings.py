@@ -44,15 +44,20 @@ class ClientSettings(BaseSettings):
     )
 
 
-class Settings(ClientSettings):
+class AccountSettings(ClientSettings):
+    """What it takes to say whose assets are meant, still without Uplynk's key."""
+
+    uplynk_user_id: str = Field(
+        pattern=r"^[0-9a-f]{32}$", description="The account's user id: 32 hex digits."
+    )
+
+
+class Settings(AccountSettings):
     """The worker's settings, each the variable of its name in upper case.
 
     Each field's description is what the README's table says of it.
     """
 
-    uplynk_user_id: str = Field(
-        pattern=r"^[0-9a-f]{32}$", description="The account's user id: 32 hex digits."
-    )
     uplynk_api_key: variables.ApiKey = Field(
         min_length=8, description="The account's API key, by which each call is signed. Secret."
     )
@@ -273,6 +278,11 @@ def load(**given: Any) -> Settings:  # noqa: ANN401  (any field)
 def load_client() -> ClientSettings:
     """Return those of the environment's settings that a client needs; raises as `load` does."""
     return _loaded(ClientSettings, {})
+
+
+def load_account() -> AccountSettings:
+    """Return those that an operator needs; raises as `load` does."""
+    return _loaded(AccountSettings, {})
 
 
 def _loaded(kind: type[_Loaded], given: dict[str, Any]) -> _Loaded:

@@ -55,7 +55,7 @@ def looking(state: State) -> Query:
 QUERIES: dict[str, tuple[str, Query]] = {
     "the most urgent": (
         TURNS,
-        lambda session: session.scalar(admission.first(session, ACCOUNT, NOW)),
+        lambda session: session.scalar(admission.highest(session, ACCOUNT, NOW)),
     ),
     "whose turn it is": (
         TURNS,

@@ -21,7 +21,17 @@ from tests.waiting import wait_until
 Sessions = sessionmaker[Session]
 
 ROOT = Path(migrations.__file__).parents[1]
-TABLES = {"breakers", "exports", "history", "notifications", "requests", "surveys", "turns"}
+TABLES = {
+    "batches",
+    "breakers",
+    "exports",
+    "history",
+    "notifications",
+    "pauses",
+    "requests",
+    "surveys",
+    "turns",
+}
 
 
 def tables(url: str) -> set[str]:
@@ -77,7 +87,7 @@ def test_an_upgrade_of_what_is_up_to_date_changes_nothing(
 
 
 def test_a_database_says_how_far_it_has_come(database_url: str) -> None:
-    assert migrations.current(database_url) == migrations.head() == "0007"
+    assert migrations.current(database_url) == migrations.head() == "0008"
 
 
 def test_where_no_migration_ever_ran_there_is_no_revision(tmp_path: Path) -> None:

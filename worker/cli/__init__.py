@@ -9,7 +9,7 @@ from kombu.exceptions import OperationalError
 from sqlalchemy.exc import SQLAlchemyError
 
 from worker import logs
-from worker.errors import SettingsError, WorkerDied
+from worker.errors import ExportError, SettingsError, WorkerDied
 
 
 class Listed(NamedTuple):
@@ -20,6 +20,9 @@ class Listed(NamedTuple):
 
 
 COMMANDS = {
+    "batches": Listed(
+        "worker.cli.batch:batches_", "Sum up what became of batches: all, or those that are named."
+    ),
     "cancel": Listed(
         "worker.cli.change:cancel", "Withdraw requests, each by its id or its export's."
     ),
@@ -35,12 +38,20 @@ COMMANDS = {
         "emulator.__main__:main", "Serve an emulated Cloud Slicer until interrupted."
     ),
     "list": Listed("worker.cli.request:list_", "List requests, the newest first."),
+    "manifest": Listed(
+        "worker.cli.batch:manifest",
+        "Write what became of each request of BATCH: its file, hash and size, or its error.",
+    ),
     "migrate": Listed(
         "worker.cli.operate:migrate", "Bring the database's tables up to this release."
     ),
+    "plan": Listed(
+        "worker.cli.plan:plan",
+        "Say what `request --from FILE` would do, and ask Uplynk about the assets.",
+    ),
     "request": Listed(
         "worker.cli.request:request",
-        "Request the export of ASSET, as a CMS would; prints the request's id.",
+        "Request the export of ASSET, or of a whole list, as a CMS would.",
     ),
     "retry": Listed(
         "worker.cli.change:retry",
@@ -87,7 +98,7 @@ class Group(click.Group):
         """Run the command."""
         try:
             return super().invoke(ctx)
-        except (SettingsError, WorkerDied) as error:
+        except (ExportError, SettingsError, WorkerDied) as error:
             raise click.ClickException(str(error)) from None
         except OSError as error:
             raise click.ClickException(str(error)) from None

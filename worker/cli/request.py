@@ -9,21 +9,33 @@ import click
 from models import State
 from models.state import TERMINAL
 from worker import records, rendezvous, tables
+from worker.cli.batch import record_list
 from worker.cli.client import checked, send
 from worker.settings import ClientSettings, load_client
 
 
 @click.command()
-@click.argument("asset")
+@click.argument("asset", required=False)
+@click.option(
+    "--from",
+    "path",
+    type=click.Path(allow_dash=True),
+    help="A list of assets: CSV, JSON lines or ids, one a line; - for standard input.",
+)
+@click.option("--batch", default=None, help="The list's name; else that of its file.")
+@click.option("--again", is_flag=True, help="Of a list: export what is stored already once more.")
 @click.option("--aaclc", is_flag=True, help="AAC-LC audio; without it, HE-AAC.")
 @click.option("--priority", type=int, default=0, show_default=True, help="Higher goes first.")
 @click.option("--requester", default=None, help="Who asks: they take turns, whoever asks for more.")
 @click.option("--metadata", default="{}", help="A JSON object that comes back with the callback.")
 @click.option("--id", "request_id", default=None, help="The same id is the same request.")
 @click.option("--wait", is_flag=True, help="Wait until it is stored or has failed.")
-def request(
-    asset: str,
+def request(  # noqa: PLR0913  (click's: an argument for each option)
+    asset: str | None,
     *,
+    path: str | None,
+    batch: str | None,
+    again: bool,
     aaclc: bool,
     priority: int,
     requester: str | None,
@@ -31,14 +43,28 @@ def request(
     request_id: str | None,
     wait: bool,
 ) -> None:
-    """Request the export of ASSET, as a CMS would; prints the request's id."""
+    """Request the export of ASSET, or of a whole list, as a CMS would.
+
+    Prints the request's id, or the name of the list's batch. The same list again adds only what is
+    new in it; a line that is wrong is told by its number, and stops none of the others.
+    """
+    if (asset is None) == (path is None):
+        raise click.UsageError("name either an ASSET or a list with --from")
     try:
         values = json.loads(metadata)
     except json.JSONDecodeError as error:
         raise click.BadParameter(f"is no JSON: {error}", param_hint="--metadata") from None
-    arguments = {"asset": asset, "aaclc": aaclc, "priority": priority, "metadata": values}
+    arguments = {"aaclc": aaclc, "priority": priority, "metadata": values}
     if requester is not None:
         arguments["requester"] = requester
+    if path is not None:
+        if request_id is not None:
+            raise click.UsageError("the --id is one request's: in a list it stands in the line")
+        record_list(path, batch=batch, arguments=arguments, again=again, wait=wait)
+        return
+    if batch is not None or again:
+        raise click.UsageError("--batch and --again are for a list: name it with --from")
+    arguments["asset"] = asset
     request_id = str(uuid4()) if request_id is None else request_id
     checked(arguments, request_id)
     settings = load_client()
@@ -50,13 +76,14 @@ def request(
 
 @click.command("list")
 @click.option("--state", type=click.Choice([str(state) for state in State]))
+@click.option("--batch", help="Those of one list.")
 @click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
-def list_(state: str | None, limit: int, *, as_json: bool) -> None:
+def list_(state: str | None, batch: str | None, limit: int, *, as_json: bool) -> None:
     """List requests, the newest first."""
     with records.reading(load_client()) as session:
         wanted = State(state) if state else None
-        requests = records.listed(session, state=wanted, limit=limit)
+        requests = records.listed(session, state=wanted, limit=limit, batch=batch)
     if as_json:
         for each in requests:
             click.echo(json.dumps(tables.as_json(each)))

@@ -143,6 +143,18 @@ class CloudSlicer:
             raise Transient("uplynk_unreadable", "Uplynk answered asset/get without that asset")
         return asset
 
+    def get_assets(self, asset_ids: Sequence[str]) -> dict[str, Asset]:
+        """Return, by id, what Uplynk says of up to 1,000 assets; what it has not is left out.
+
+        Raises:
+            Transient: no answer that can be read.
+            Permanent: Uplynk refused, for one of them perhaps.
+        """
+        assets = Asset.find_all(self._call("asset/get", {"ids": list(asset_ids)}))
+        if assets is None:
+            raise Transient("uplynk_unreadable", "Uplynk answered asset/get without assets")
+        return assets
+
     def _job(self, call: str, parameters: Mapping[str, object], *, once: bool = False) -> Job:
         envelope = self._call(f"jobs/{call}", parameters, once=once)
         try:

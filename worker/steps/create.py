@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from models import Audio, Export, Request, admission
+from models import Audio, Export, Request, State, admission
 from models.database import inserted
 from models.export import IS_UNDER_WAY
 from worker.cloudslicer.job import storable
@@ -69,18 +69,7 @@ def _recorded(
                 " another wish needs an id of its own"
             )
         return known
-    request = Request(
-        id=request_id,
-        asset=wish.asset,
-        audio=wish.audio,
-        priority=wish.priority,
-        requester=wish.by,
-        metadata_=wish.metadata,
-        callback_task=wish.callback.task if wish.callback else None,
-        callback_queue=wish.callback.queue if wish.callback else None,
-        webhook_url=wish.webhook_url,
-        created_at=now,
-    )
+    request = wish.as_request(request_id, now=now)
     # first the request: where the same message is a moment ahead in another worker, this waits
     # for it, and no export is begun that nobody asked for
     if not inserted(session, request):
@@ -93,7 +82,7 @@ def _joined(session: Session, wish: Wish, account: str, now: datetime) -> Export
     """Return the export that is under way for this wish, begun now unless there is one."""
     for _ in range(MOST_RACES):
         if export := under_way(session, account, wish.asset, wish.audio):
-            join(export, wish.priority, wish.by)
+            join(session, export, wish.priority, wish.by)
             return export
         admission.enter(session, account, wish.by)
         export = Export.requested(
@@ -125,14 +114,24 @@ def under_way(session: Session, account: str, asset: str, audio: Audio) -> Expor
     ).one_or_none()
 
 
-def join(export: Export, priority: int, requester: str) -> None:
+def join(session: Session, export: Export, priority: int, requester: str) -> None:
     """Have the export wanted by one request more, and no less urgent than that is.
 
-    It takes the turn of who wants it most urgently, of the first of these.
+    It takes the turn of who wants it most urgently, of the first of these; but not of one who is
+    paused while another is not.
     """
-    if priority > export.priority:
-        export.priority, export.requester = priority, requester
+    if priority > export.priority or _lets_go(session, export, requester):
+        export.priority, export.requester = max(priority, export.priority), requester
+        admission.enter(session, export.account, requester)
     export.unwanted_since = None
+
+
+def _lets_go(session: Session, export: Export, requester: str) -> bool:
+    """Return whether the export would wait for one who is paused, and need not for this one."""
+    if export.state is not State.REQUESTED or requester == export.requester:
+        return False
+    paused = admission.who_is_paused(session, export.account)
+    return export.requester in paused and requester not in paused
 
 
 def _refuse(

@@ -136,7 +136,7 @@ def _retried(
     if is_taken_up := is_meant and not is_repeated:
         request.cancelled_at, request.retried_by = None, by
         if export.state in UNDER_WAY:
-            join(export, request.priority, request.requester)
+            join(session, export, request.priority, request.requester)
         elif export.state is not State.STORED:
             export = _taken_up(session, request, export, now=now)
     facts = {"request_id": request_id, "export_id": str(export.id), "state": str(export.state)}
@@ -150,7 +150,7 @@ def _taken_up(session: Session, request: Request, export: Export, *, now: dateti
     """Return the export that goes on for the request: this one, another under way, or a new one."""
     if other := under_way(session, export.account, export.asset, export.audio):
         request.export = other
-        join(other, request.priority, request.requester)
+        join(session, other, request.priority, request.requester)
         return other
     state = _where(export)
     if state is None:

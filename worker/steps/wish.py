@@ -1,7 +1,9 @@
 """Wish: what a CMS asks for, read out of a message with distrust."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Annotated, Any, Self, TypeVar
 from urllib.parse import urlsplit
 
@@ -16,7 +18,8 @@ from pydantic import (
     model_validator,
 )
 
-from models import Audio
+from models import Audio, Request
+from models.pause import EVERYBODY
 from worker.cloudslicer.job import storable
 from worker.errors import InvalidRequest
 
@@ -24,6 +27,7 @@ LONGEST_ID = 155  # Celery's result tables hold no longer one
 LONGEST_REQUESTER = 64
 MOST_METADATA_BYTES = 64 << 10
 
+_ASSET = r"^[0-9a-f]{32}$"
 _Name = Annotated[str, Field(min_length=1, max_length=255)]
 
 
@@ -41,7 +45,7 @@ class Wish(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
-    asset: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
+    asset: Annotated[str, Field(pattern=_ASSET)]
     aaclc: bool = False
     priority: Annotated[int, Field(ge=-1000, le=1000)] = 0
     requester: Annotated[str, Field(min_length=1, max_length=LONGEST_REQUESTER)] | None = None
@@ -55,6 +59,13 @@ class Wish(BaseModel):
         text = json.dumps(value, allow_nan=False)
         if len(text) > MOST_METADATA_BYTES:
             raise ValueError(f"is {len(text)} bytes as JSON; at most {MOST_METADATA_BYTES} go")
+        return value
+
+    @field_validator("requester")
+    @classmethod
+    def _is_one(cls, value: str | None) -> str | None:
+        if value == EVERYBODY:
+            raise ValueError(f"must not be {EVERYBODY}: by that all of them are meant")
         return value
 
     @field_validator("webhook_url")
@@ -75,12 +86,27 @@ class Wish(BaseModel):
         It is `requester`, or the text of that name in `metadata`, or else nobody by name.
         """
         named = self.requester or self.metadata.get("requester")
-        return named[:LONGEST_REQUESTER] if isinstance(named, str) else ""
+        return named[:LONGEST_REQUESTER] if isinstance(named, str) and named != EVERYBODY else ""
 
     @property
     def audio(self) -> Audio:
         """The audio codec that is asked for."""
         return Audio.AAC_LC if self.aaclc else Audio.HE_AAC
+
+    def as_request(self, request_id: str, *, now: datetime) -> Request:
+        """Return the request that sets it down, without an export."""
+        return Request(
+            id=request_id,
+            asset=self.asset,
+            audio=self.audio,
+            priority=self.priority,
+            requester=self.by,
+            metadata_=self.metadata,
+            callback_task=self.callback.task if self.callback else None,
+            callback_queue=self.callback.queue if self.callback else None,
+            webhook_url=self.webhook_url,
+            created_at=now,
+        )
 
 
 class Withdrawal(BaseModel):
@@ -153,6 +179,11 @@ def _said(error: Any, task: str) -> str:  # noqa: ANN401  (pydantic's ErrorDetai
         case "string_pattern_mismatch":
             return "must be an asset's id: 32 hex digits in lower case"
     return str(error["msg"]).removeprefix("Value error, ")
+
+
+def is_asset(text: str) -> bool:
+    """Return whether a text is an asset's id by its looks."""
+    return re.search(_ASSET, text) is not None
 
 
 def check_id(request_id: str) -> None:

@@ -1,0 +1,211 @@
+"""Batches: lists of requests are set down, and what became of them is summed up."""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import islice
+from typing import Any
+
+from sqlalchemy import case, func, select
+from sqlalchemy.orm import Session, sessionmaker
+
+from models import Batch, Export, Request, State
+from models.database import open_engine, open_sessions
+from models.state import TERMINAL
+from worker import tables
+from worker.clock import Clock
+from worker.lists import Line
+from worker.settings import AccountSettings
+from worker.steps import bulk
+from worker.steps.bulk import Batchful, Outcome
+
+# The rate by which the time left is told is that of so long.
+LATELY = timedelta(hours=1)
+# Of a few files that came together no rate is told.
+LEAST_LATELY = timedelta(minutes=1)
+
+# Where a request stands, as Request.state says it.
+_STATE = case(
+    (Request.cancelled_at.is_not(None), str(State.CANCELLED)),
+    (Request.export_id.is_(None), str(State.FAILED)),
+    else_=Export.state,
+)
+
+_ROWS = 1000
+# What a manifest in CSV tells.
+COLUMNS = (
+    "request_id",
+    "asset",
+    "audio",
+    "state",
+    "storage_url",
+    "size_bytes",
+    "sha256",
+    "duration_seconds",
+    "captions_url",
+    "webvtt_url",
+    "error_code",
+    "error_message",
+    "export_id",
+    "job_id",
+    "requester",
+    "priority",
+    "created_at",
+    "metadata",
+)
+
+
+class OtherAccountError(Exception):
+    """A batch of this name is another account's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """What became of a batch.
+
+    Attributes:
+        name: the batch's.
+        created_at: when its first list came.
+        states: how many of its requests stand in each state.
+        codes: how many failed with each code.
+        size_bytes: of the files that are stored.
+        seconds: how long these films last.
+        lately: how many were stored in the last hour, and since when the first of these was.
+    """
+
+    name: str
+    created_at: datetime
+    states: Mapping[State, int]
+    codes: Mapping[str, int]
+    size_bytes: int
+    seconds: float
+    lately: tuple[int, timedelta]
+
+    @property
+    def requests(self) -> int:
+        """How many there are."""
+        return sum(self.states.values())
+
+    @property
+    def left(self) -> int:
+        """How many have not ended yet."""
+        return sum(number for state, number in self.states.items() if state not in TERMINAL)
+
+    @property
+    def stored(self) -> int:
+        """How many have their file."""
+        return self.states.get(State.STORED, 0)
+
+    @property
+    def time_left(self) -> timedelta | None:
+        """How long what is left takes at the rate of the last hour; None if that can't be told."""
+        return time_left(self.left, self.lately)
+
+
+def time_left(left: int, lately: tuple[int, timedelta]) -> timedelta | None:
+    """Return how long so many take, if lately so many were done in such a time."""
+    number, seconds = lately
+    if not left:
+        return timedelta()
+    return left * max(seconds, LEAST_LATELY) / number if number else None
+
+
+@contextmanager
+def opened(settings: AccountSettings) -> Iterator[tuple[sessionmaker[Session], Clock]]:
+    """Give sessions on the settings' database and its clock, for as long as the context lasts."""
+    engine = open_engine(settings.database_url)
+    try:
+        yield open_sessions(engine), Clock(engine)
+    finally:
+        engine.dispose()
+
+
+def record(
+    settings: AccountSettings, where: Batchful, lines: Iterable[Line]
+) -> Iterator[tuple[Line, Outcome | None]]:
+    """Set down the requests of a list; gives what became of each line, some at a time.
+
+    There is no outcome of a line that is wrong, or repeats another. What was given is on record:
+    who stops between may begin anew.
+
+    Raises:
+        OtherAccountError: the batch is another account's.
+    """
+    with opened(settings) as (sessions, now):
+        batch = bulk.open_batch(sessions, where.batch, account=where.account, now=now())
+        if batch.account != where.account:
+            raise OtherAccountError(f"batch {batch.name} is one of account {batch.account}")
+        for some in chunks(lines):
+            entries = [line.entry for line in some if line.entry and line.repeats is None]
+            outcomes = iter(bulk.record(sessions, where, entries, now=now()))
+            for line in some:
+                yield line, next(outcomes) if line.entry and line.repeats is None else None
+
+
+def chunks(lines: Iterable[Line]) -> Iterator[list[Line]]:
+    """Give the lines, so many at a time as are taken together."""
+    iterator = iter(lines)
+    while some := list(islice(iterator, bulk.MOST_AT_ONCE)):
+        yield some
+
+
+def names(session: Session) -> Sequence[str]:
+    """Return the names of all batches, the newest first."""
+    return session.scalars(select(Batch.name).order_by(Batch.created_at.desc())).all()
+
+
+def totals(session: Session, name: str, *, now: datetime) -> Totals | None:
+    """Return what became of a batch; None if there is none of this name."""
+    batch = session.get(Batch, name)
+    if batch is None:
+        return None
+    joined = select().select_from(Request).outerjoin(Export, Request.export_id == Export.id)
+    of_it = joined.where(Request.batch == name)
+    is_stored = of_it.where(Export.state == State.STORED, Request.cancelled_at.is_(None))
+    counted = session.execute(of_it.add_columns(_STATE, func.count()).group_by(_STATE)).all()
+    code = func.coalesce(Request.error_code, Export.error_code)
+    is_failed = _STATE.in_([str(State.FAILED)])
+    failed = of_it.where(is_failed).add_columns(code, func.count()).group_by(code)
+    size, seconds = session.execute(
+        is_stored.add_columns(func.sum(Export.size_bytes), func.sum(Export.duration_seconds))
+    ).one()
+    number, first = session.execute(
+        is_stored.where(Export.state_since > now - LATELY).add_columns(
+            func.count(), func.min(Export.state_since)
+        )
+    ).one()
+    return Totals(
+        name=name,
+        created_at=batch.created_at,
+        states=Counter({State(state): number for state, number in counted}),
+        codes=Counter({code or "unknown": number for code, number in session.execute(failed)}),
+        size_bytes=int(size or 0),
+        seconds=float(seconds or 0),
+        lately=(number, now - (first or now)),
+    )
+
+
+def manifest(session: Session, name: str) -> Iterator[dict[str, object]]:
+    """Give what became of each request of a batch, in the order of its list, as JSON values."""
+    rows = (
+        select(Request)
+        .where(Request.batch == name)
+        .order_by(Request.created_at, Request.id)
+        .execution_options(yield_per=_ROWS)
+    )
+    for request in session.scalars(rows):
+        yield tables.as_json(request)
+
+
+def cells(values: Mapping[str, Any]) -> list[object]:
+    """Return a line of the manifest as the cells of COLUMNS."""
+    error = values["error"] or {}
+    own = {
+        "error_code": error.get("code"),
+        "error_message": error.get("message"),
+        "metadata": json.dumps(values["metadata"]),
+    }
+    return [own.get(name, values.get(name)) for name in COLUMNS]

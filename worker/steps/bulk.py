@@ -1,0 +1,220 @@
+"""Bulk: many requests are set down together, in a few statements and one transaction."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError, OperationalError
+from sqlalchemy.orm import Session, sessionmaker
+
+from models import Audio, Batch, Export, Request, State, admission, claims
+from models.database import inserted
+from models.export import IS_UNDER_WAY
+from worker.errors import Transient
+from worker.steps.create import join
+from worker.steps.wish import Wish
+
+# So many at the most go into one transaction.
+MOST_AT_ONCE = 1000
+MOST_RACES = 5
+
+# So much later the next one of a list is, in whose order they go.
+_MOMENT = timedelta(microseconds=1)
+
+_DEADLOCK = "40P01"  # deadlock_detected (PostgreSQL's manual, appendix A)
+# An export is told by these, beside its account.
+_Key = tuple[str, Audio]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A request that is to be set down: its id, and what it asks for."""
+
+    request_id: str
+    wish: Wish
+
+    @property
+    def key(self) -> _Key:
+        """Return what tells its export from others of the account."""
+        return self.wish.asset, self.wish.audio
+
+
+class Outcome(StrEnum):
+    """What became of an entry."""
+
+    NEW = "new"  # an export was begun for it
+    SHARED = "shared"  # it shares one that is under way
+    STORED = "stored"  # its file is in storage already
+    KNOWN = "known"  # the very request is on record already
+    CLASH = "clash"  # its id is that of a request for something else
+
+
+@dataclass(frozen=True, slots=True)
+class Batchful:
+    """Where entries belong, and how they are taken.
+
+    Attributes:
+        account: whose assets they are, by its user id.
+        batch: the name of the list that they are of.
+        again: whether what is stored is to be exported, and paid for, once more.
+    """
+
+    account: str
+    batch: str
+    again: bool = False
+
+
+def record(
+    sessions: sessionmaker[Session], where: Batchful, entries: Sequence[Entry], *, now: datetime
+) -> list[Outcome]:
+    """Set down these requests, each as `create` would; returns what became of each.
+
+    A request whose file is stored already is one for that file, and costs nothing; unless it is to
+    be exported `again`. The same entries again change nothing.
+
+    Args:
+        sessions: opens a session on the database.
+        where: what they have in common.
+        entries: up to MOST_AT_ONCE, no two of one id.
+        now: the time.
+
+    Raises:
+        Transient: others made the same requests and exports at the same moment, again and again.
+    """
+    for _ in range(MOST_RACES):
+        try:
+            with sessions.begin() as session:
+                return _recorded(session, where, entries, now)
+        except IntegrityError:
+            continue  # what others have just set down is known by now
+        except OperationalError as error:
+            if getattr(error.orig, "sqlstate", None) != _DEADLOCK:
+                raise
+    raise Transient("races_lost", "the same requests are made by others faster than can be told")
+
+
+def open_batch(sessions: sessionmaker[Session], name: str, *, account: str, now: datetime) -> Batch:
+    """Return the batch of this name, made now unless it is there already."""
+    with sessions.begin() as session:
+        inserted(session, Batch(name=name, account=account, created_at=now))
+        return session.get_one(Batch, name)
+
+
+def look(session: Session, where: Batchful, entries: Sequence[Entry]) -> list[Outcome]:
+    """Return what would become of these entries, as things stand; nothing is changed or locked."""
+    outcomes = _known(session, entries)
+    fresh = [entry for entry in entries if entry.request_id not in outcomes]
+    begun = {_key(each) for each in _under_way(session, where.account, fresh)}
+    stored = _stored(session, where, fresh)
+    for entry in fresh:
+        if entry.key in begun:
+            outcomes[entry.request_id] = Outcome.SHARED
+        elif entry.key in stored:
+            outcomes[entry.request_id] = Outcome.STORED
+        else:
+            outcomes[entry.request_id] = Outcome.NEW
+            begun.add(entry.key)
+    return [outcomes[entry.request_id] for entry in entries]
+
+
+def _recorded(
+    session: Session, where: Batchful, entries: Sequence[Entry], now: datetime
+) -> list[Outcome]:
+    outcomes = _known(session, entries)
+    fresh = [entry for entry in entries if entry.request_id not in outcomes]
+    exports = {_key(each): each for each in _under_way(session, where.account, fresh, lock=True)}
+    stored = _stored(session, where, fresh)
+    for requester in sorted({entry.wish.by for entry in fresh}):
+        admission.enter(session, where.account, requester)
+    begun: list[Export] = []
+    export_ids: dict[str, UUID] = {}
+    for number, entry in enumerate(fresh):
+        if export := exports.get(entry.key):
+            join(session, export, entry.wish.priority, entry.wish.by)
+            outcomes[entry.request_id] = Outcome.SHARED
+        elif entry.key in stored:
+            export_ids[entry.request_id] = stored[entry.key]
+            outcomes[entry.request_id] = Outcome.STORED
+            continue
+        else:
+            export = exports[entry.key] = Export.requested(
+                account=where.account,
+                asset=entry.wish.asset,
+                audio=entry.wish.audio,
+                priority=entry.wish.priority,
+                requester=entry.wish.by,
+                now=now + number * _MOMENT,
+            )
+            begun.append(export)
+            outcomes[entry.request_id] = Outcome.NEW
+        export_ids[entry.request_id] = export.id
+    # two lists with the same assets wait for each other, and don't stand crosswise
+    in_order: list[Export] = sorted(begun, key=_key)
+    session.add_all(in_order)
+    session.flush()
+    session.add_all(
+        _request(entry, where.batch, export_ids[entry.request_id], now + number * _MOMENT)
+        for number, entry in enumerate(fresh)
+    )
+    return [outcomes[entry.request_id] for entry in entries]
+
+
+def _request(entry: Entry, batch: str, export_id: UUID, now: datetime) -> Request:
+    request = entry.wish.as_request(entry.request_id, now=now)
+    request.batch, request.export_id = batch, export_id
+    return request
+
+
+def _known(session: Session, entries: Sequence[Entry]) -> dict[str, Outcome]:
+    """Return, by id, what is to be said of the requests that are on record already."""
+    wanted = {entry.request_id: entry.key for entry in entries}
+    rows = session.execute(
+        select(Request.id, Request.asset, Request.audio, Request.export_id).where(
+            Request.id.in_(wanted)
+        )
+    )
+    return {
+        request_id: Outcome.KNOWN
+        if export_id is None or (asset, audio) == wanted[request_id]
+        else Outcome.CLASH
+        for request_id, asset, audio, export_id in rows
+    }
+
+
+def _under_way(
+    session: Session, account: str, entries: Sequence[Entry], *, lock: bool = False
+) -> Sequence[Export]:
+    rows = (
+        select(Export)
+        .where(Export.account == account, Export.asset.in_(_assets(entries)), IS_UNDER_WAY)
+        .order_by(Export.asset, Export.audio)
+        .execution_options(populate_existing=True)
+    )
+    return session.scalars(rows.with_for_update() if lock else rows).all()
+
+
+def _stored(session: Session, where: Batchful, entries: Sequence[Entry]) -> Mapping[_Key, UUID]:
+    """Return the newest stored export of each that has one."""
+    if where.again:
+        return {}
+    rows = session.execute(
+        select(Export.asset, Export.audio, Export.id)
+        .where(
+            claims.in_state(State.STORED),
+            Export.account == where.account,
+            Export.asset.in_(_assets(entries)),
+        )
+        .order_by(Export.state_since)
+    )
+    return {(asset, audio): export_id for asset, audio, export_id in rows}
+
+
+def _key(export: Export) -> _Key:
+    return export.asset, export.audio
+
+
+def _assets(entries: Sequence[Entry]) -> list[str]:
+    return sorted({entry.wish.asset for entry in entries})

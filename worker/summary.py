@@ -1,0 +1,83 @@
+"""Summary: batches as a person wants to see them, and as programs do."""
+
+from collections.abc import Iterable, Sequence
+from datetime import timedelta
+
+from rich.filesize import decimal
+from rich.markup import escape
+
+from models import State
+from worker.batches import Totals
+from worker.tables import clock
+
+_UNDER_WAY = (State.REQUESTED, State.SUBMITTING, State.EXPORTING, State.DOWNLOADING)
+
+
+def table(found: Sequence[Totals]) -> Iterable[str]:
+    """Return a line for each batch, below a line that names the columns."""
+    heads = (
+        f"{'BEGUN':<19}  {'REQUESTS':>9}  {'STORED':>9}  {'FAILED':>6}  {'LEFT':>9}  {'ETA':>11}"
+    )
+    yield f"[bold]{heads}  BATCH[/bold]"
+    for each in found:
+        failed = each.states.get(State.FAILED, 0)
+        yield (
+            f"{clock(each.created_at):.10}  {each.requests:>8,}  {each.stored:>8,}  {failed:>6,}"
+            f"  {each.left:>8,}  {span(each.time_left):>11}  {escape(each.name)}"
+        )
+
+
+def each(found: Sequence[Totals]) -> Iterable[str]:
+    """Return the lines that tell of each batch what there is to tell."""
+    for totals in found:
+        yield f"[bold]{escape(totals.name)}[/bold], begun {clock(totals.created_at)}"
+        for state in State:
+            if number := totals.states.get(state):
+                yield f"{number:>9,} {state}"
+        for code, number in sorted(totals.codes.items(), key=lambda item: -item[1]):
+            yield f"{number:>9,} of these failed with {escape(code)}"
+        films = timedelta(seconds=round(totals.seconds))
+        yield f"{decimal(totals.size_bytes):>9} stored, of films that last {films}"
+        if totals.left:
+            yield f"{totals.lately[0]:>9,} stored in the last hour; {span(totals.time_left)} left"
+        yield ""
+
+
+def line(totals: Totals) -> str:
+    """Return how far a batch has come, in one line."""
+    said = f"{totals.stored:,} of {totals.requests:,} stored"
+    for state in (*_UNDER_WAY, State.FAILED, State.CANCELLED):
+        if number := totals.states.get(state):
+            said += f", {number:,} {state}"
+    return said + (f"; {span(totals.time_left)} left" if totals.left else "")
+
+
+def as_json(totals: Totals) -> dict[str, object]:
+    """Return a batch's totals as JSON values."""
+    left = totals.time_left
+    return {
+        "batch": totals.name,
+        "created_at": totals.created_at.isoformat(),
+        "requests": totals.requests,
+        "left": totals.left,
+        "states": {str(state): totals.states.get(state, 0) for state in State},
+        "codes": dict(totals.codes),
+        "size_bytes": totals.size_bytes,
+        "film_seconds": totals.seconds,
+        "stored_in_the_last_hour": totals.lately[0],
+        "seconds_left": None if left is None else round(left.total_seconds()),
+    }
+
+
+def span(time: timedelta | None) -> str:
+    """Return a time as a person reads it, of two units at the most."""
+    if time is None:
+        return "unknown"
+    minutes, seconds = divmod(round(time.total_seconds()), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    if days:
+        return f"{days} d {hours} h"
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
