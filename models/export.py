@@ -1,6 +1,7 @@
 """Export: one job at Uplynk and one file in storage."""
 
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID, uuid4
 
 from sqlalchemy import BigInteger, CheckConstraint, Index, String, Text, text
@@ -29,6 +30,8 @@ _IS_STORED = text(f"state = '{State.STORED}'")
 _IS_DOWNLOADING = text(f"state = '{State.DOWNLOADING}'")
 _IS_UNWANTED = text("unwanted_since IS NOT NULL AND due_at IS NOT NULL")
 _ARE_CAPTIONS_DUE = text("captions_due_at IS NOT NULL")
+
+ASKED_FOR = "a request asked for it"
 
 
 class Export(Base):
@@ -201,14 +204,15 @@ class Export(Base):
         """
         if target not in TRANSITIONS[self.state]:
             raise TransitionError(self.state, target)
-        self._enter(target, self.state, now, reason)
+        self.history.add(History(at=now, from_state=self.state, to_state=target, reason=reason))
+        self.state, self.state_since = target, now
         if target in TERMINAL:
             self.release(due_at=None)
         elif not keep_claim or self.due_at is None:  # who had ended has no claim to keep
             self.release(due_at=now)
 
     @classmethod
-    def requested(
+    def begun(
         cls,
         *,
         account: str,
@@ -217,26 +221,27 @@ class Export(Base):
         priority: int,
         now: datetime,
         requester: str = "",
-        reason: str = "a request asked for it",
     ) -> "Export":
-        """Return a new export at the beginning of its way, due now."""
-        export = cls(
+        """Return a new export at the beginning of its way, due now, without a row of history."""
+        return cls(
             id=uuid4(),
             account=account,
             asset=asset,
             audio=audio,
             priority=priority,
             requester=requester,
+            state=State.REQUESTED,
+            state_since=now,
             created_at=now,
+            due_at=now,
         )
-        export._enter(State.REQUESTED, None, now, reason)
-        export.due_at = now
-        return export
 
-    def _enter(self, target: State, source: State | None, now: datetime, reason: str) -> None:
-        self.state = target
-        self.state_since = now
-        self.history.add(History(at=now, from_state=source, to_state=target, reason=reason))
+    @classmethod
+    def requested(cls, *, reason: str = ASKED_FOR, **members: Any) -> "Export":  # noqa: ANN401
+        """Return a new export, as `begun` does, with the first row of its history."""
+        export = cls.begun(**members)
+        export.history.add(History(**beginning_of(export, reason)))
+        return export
 
     def release(self, *, due_at: datetime | None) -> None:
         """Give the claim back; the next step is due at `due_at`, or never."""
@@ -269,3 +274,14 @@ class Export(Base):
     def recovered(self) -> None:
         """Forget the failures in a row: the step did what it is there for."""
         self.attempts, self.failing_since = 0, None
+
+
+def beginning_of(export: Export, reason: str = ASKED_FOR) -> dict[str, Any]:
+    """Return the columns of the first row of history of a new export."""
+    return {
+        "export_id": export.id,
+        "at": export.state_since,
+        "from_state": None,
+        "to_state": export.state,
+        "reason": reason,
+    }

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any
 
-from sqlalchemy import case, func, select
+from sqlalchemy import case, func, select, tuple_
 from sqlalchemy.orm import Session, sessionmaker
 
 from models import Batch, Export, Request, State
@@ -18,7 +18,7 @@ from models.state import TERMINAL
 from worker import tables
 from worker.clock import Clock
 from worker.lists import Line
-from worker.settings import AccountSettings
+from worker.settings import AccountSettings, ClientSettings
 from worker.steps import bulk
 from worker.steps.bulk import Batchful, Outcome
 
@@ -114,7 +114,7 @@ def time_left(left: int, lately: tuple[int, timedelta]) -> timedelta | None:
 
 
 @contextmanager
-def opened(settings: AccountSettings) -> Iterator[tuple[sessionmaker[Session], Clock]]:
+def opened(settings: ClientSettings) -> Iterator[tuple[sessionmaker[Session], Clock]]:
     """Give sessions on the settings' database and its clock, for as long as the context lasts."""
     engine = open_engine(settings.database_url)
     try:
@@ -188,16 +188,25 @@ def totals(session: Session, name: str, *, now: datetime) -> Totals | None:
     )
 
 
-def manifest(session: Session, name: str) -> Iterator[dict[str, object]]:
-    """Give what became of each request of a batch, in the order of its list, as JSON values."""
-    rows = (
-        select(Request)
-        .where(Request.batch == name)
-        .order_by(Request.created_at, Request.id)
-        .execution_options(yield_per=_ROWS)
-    )
-    for request in session.scalars(rows):
-        yield tables.as_json(request)
+def manifest(sessions: sessionmaker[Session], name: str) -> Iterator[dict[str, object]]:
+    """Give what became of each request of a batch, in the order of its list, as JSON values.
+
+    No transaction is open while somebody is at the values.
+    """
+    query = select(Request).where(Request.batch == name).limit(_ROWS)
+    query = query.order_by(Request.created_at, Request.id)
+    last: tuple[datetime, str] | None = None
+    while True:
+        page = query
+        if last is not None:
+            page = query.where(tuple_(Request.created_at, Request.id) > last)
+        with sessions() as session:
+            requests = session.scalars(page).all()
+        for request in requests:
+            yield tables.as_json(request)
+        if len(requests) < _ROWS:
+            return
+        last = (requests[-1].created_at, requests[-1].id)
 
 
 def cells(values: Mapping[str, Any]) -> list[object]:

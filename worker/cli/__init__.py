@@ -34,6 +34,10 @@ COMMANDS = {
         "worker.cli.operate:doctor",
         "Examine settings, database, broker, storage and credentials; say what to do.",
     ),
+    "drain": Listed(
+        "worker.cli.window:drain",
+        "Pause, and wait until all that Uplynk was asked for is in storage or has failed.",
+    ),
     "emulator": Listed(
         "emulator.__main__:main", "Serve an emulated Cloud Slicer until interrupted."
     ),
@@ -45,6 +49,7 @@ COMMANDS = {
     "migrate": Listed(
         "worker.cli.operate:migrate", "Bring the database's tables up to this release."
     ),
+    "pause": Listed("worker.cli.window:pause", "Ask Uplynk for nothing more, until `resume`."),
     "plan": Listed(
         "worker.cli.plan:plan",
         "Say what `request --from FILE` would do, and ask Uplynk about the assets.",
@@ -53,6 +58,7 @@ COMMANDS = {
         "worker.cli.request:request",
         "Request the export of ASSET, or of a whole list, as a CMS would.",
     ),
+    "resume": Listed("worker.cli.window:resume", "Ask Uplynk again for what was paused."),
     "retry": Listed(
         "worker.cli.change:retry",
         "Take up again what failed or was cancelled, by ids or by a code.",
@@ -66,6 +72,10 @@ COMMANDS = {
     ),
     "verify": Listed(
         "worker.cli.operate:verify", "Read stored films again, and compare them with the record."
+    ),
+    "watch": Listed(
+        "worker.cli.window:watch",
+        "Show what is under way, at which rate, and for how long yet, until interrupted.",
     ),
     "worker": Listed("worker.cli.operate:worker", "Run a worker, and start it again if it dies."),
 }

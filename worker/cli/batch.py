@@ -13,7 +13,7 @@ from typing import IO, Any
 
 import click
 
-from models import State
+from models import Batch, State
 from models.batch import LONGEST_NAME
 from worker import batches, records, summary, tables
 from worker.cli.client import checked, wake
@@ -94,10 +94,11 @@ def batches_(names: tuple[str, ...], *, as_json: bool) -> None:
 @click.option("--output", type=click.Path(path_type=Path), help="A file; else standard output.")
 def manifest(batch: str, *, form: str, output: Path | None) -> None:
     """Write what became of each request of BATCH: its file, hash and size, or its error."""
-    with records.reading(load_client()) as session:
-        if batches.totals(session, batch, now=local()) is None:
-            raise click.ClickException(_unknown(batch))
-        rows = batches.manifest(session, batch)
+    with batches.opened(load_client()) as (sessions, _):
+        with sessions.begin() as session:
+            if session.get(Batch, batch) is None:
+                raise click.ClickException(_unknown(batch))
+        rows = batches.manifest(sessions, batch)
         if output is None:
             _write(rows, sys.stdout, form)
             return

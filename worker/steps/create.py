@@ -1,6 +1,6 @@
 """Create: a CMS's message becomes a request, and an export unless one is under way already."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -69,7 +69,7 @@ def _recorded(
                 " another wish needs an id of its own"
             )
         return known
-    request = wish.as_request(request_id, now=now)
+    request = Request(**wish.row(request_id, now=now))
     # first the request: where the same message is a moment ahead in another worker, this waits
     # for it, and no export is begun that nobody asked for
     if not inserted(session, request):
@@ -114,24 +114,26 @@ def under_way(session: Session, account: str, asset: str, audio: Audio) -> Expor
     ).one_or_none()
 
 
-def join(session: Session, export: Export, priority: int, requester: str) -> None:
+def join(
+    session: Session,
+    export: Export,
+    priority: int,
+    requester: str,
+    *,
+    paused: Collection[str] | None = None,
+) -> None:
     """Have the export wanted by one request more, and no less urgent than that is.
 
     It takes the turn of who wants it most urgently, of the first of these; but not of one who is
-    paused while another is not.
+    paused while another is not. Who is (None: look it up) may be given for many.
     """
-    if priority > export.priority or _lets_go(session, export, requester):
+    if paused is None:
+        paused = admission.who_is_paused(session, export.account)
+    waits_for_nothing = export.state is State.REQUESTED and export.requester in paused
+    if priority > export.priority or (waits_for_nothing and requester not in paused):
         export.priority, export.requester = max(priority, export.priority), requester
         admission.enter(session, export.account, requester)
     export.unwanted_since = None
-
-
-def _lets_go(session: Session, export: Export, requester: str) -> bool:
-    """Return whether the export would wait for one who is paused, and need not for this one."""
-    if export.state is not State.REQUESTED or requester == export.requester:
-        return False
-    paused = admission.who_is_paused(session, export.account)
-    return export.requester in paused and requester not in paused
 
 
 def _refuse(

@@ -18,7 +18,7 @@ from pydantic import (
     model_validator,
 )
 
-from models import Audio, Request
+from models import Audio
 from models.pause import EVERYBODY
 from worker.cloudslicer.job import storable
 from worker.errors import InvalidRequest
@@ -93,20 +93,20 @@ class Wish(BaseModel):
         """The audio codec that is asked for."""
         return Audio.AAC_LC if self.aaclc else Audio.HE_AAC
 
-    def as_request(self, request_id: str, *, now: datetime) -> Request:
-        """Return the request that sets it down, without an export."""
-        return Request(
-            id=request_id,
-            asset=self.asset,
-            audio=self.audio,
-            priority=self.priority,
-            requester=self.by,
-            metadata_=self.metadata,
-            callback_task=self.callback.task if self.callback else None,
-            callback_queue=self.callback.queue if self.callback else None,
-            webhook_url=self.webhook_url,
-            created_at=now,
-        )
+    def row(self, request_id: str, *, now: datetime) -> dict[str, Any]:
+        """Return the columns of the request that sets it down, without an export."""
+        return {
+            "id": request_id,
+            "asset": self.asset,
+            "audio": self.audio,
+            "priority": self.priority,
+            "requester": self.by,
+            "metadata_": self.metadata,
+            "callback_task": self.callback.task if self.callback else None,
+            "callback_queue": self.callback.queue if self.callback else None,
+            "webhook_url": self.webhook_url,
+            "created_at": now,
+        }
 
 
 class Withdrawal(BaseModel):
