@@ -59,18 +59,19 @@ def _chosen(
     """Return the requester whose turn it is, and the export, of those of one priority."""
     served = session.execute(in_turn(session, account, now, priority, paused=paused)).one_or_none()
     if served:
-        return served.tuple()
+        requester, export_id = served
+        return requester, export_id
     # only of those who are paused, or were asked for by a release that knew of no turns
     rows = _is_next(session, account, now, priority)
     query = select(Export.requester).where(*rows).order_by(Export.requester).limit(1)
-    requester = session.scalar(query)
-    while requester is not None and requester in paused:
-        requester = session.scalar(query.where(Export.requester > requester))
-    if requester is None:
+    newcomer = session.scalar(query)
+    while newcomer is not None and newcomer in paused:
+        newcomer = session.scalar(query.where(Export.requester > newcomer))
+    if newcomer is None:
         return None
-    enter(session, account, requester)
-    its = _oldest(session, account, now, priority).where(Export.requester == requester)
-    return requester, session.scalars(its).one()
+    enter(session, account, newcomer)
+    its = _oldest(session, account, now, priority).where(Export.requester == newcomer)
+    return newcomer, session.scalars(its).one()
 
 
 def _served(session: Session, account: str, requester: str) -> None:

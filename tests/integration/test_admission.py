@@ -10,6 +10,7 @@ from sqlalchemy import delete
 from sqlalchemy.orm import Session, sessionmaker
 
 from models import Export, Request, State, Turn, admission
+from models.pause import EVERYBODY
 from tests.factories import ACCOUNT, an_asset, build_export, make_export, make_settings
 from worker.errors import InvalidRequest
 from worker.steps import Kit, create, retry, submit
@@ -184,3 +185,79 @@ def test_a_clip_is_asked_for_with_the_next_room_though_a_catalogue_waits(
     with sessions.begin() as session:
         assert session.get_one(Export, clip.id).state is State.EXPORTING
         assert session.query(Export).where(Export.state == State.EXPORTING).count() == 2
+
+
+def pause(sessions: Sessions, requester: str) -> bool:
+    with sessions.begin() as session:
+        return admission.pause(session, account=ACCOUNT, requester=requester, now=NOW)
+
+
+def go_on(sessions: Sessions, requester: str) -> bool:
+    with sessions.begin() as session:
+        return admission.resume(session, account=ACCOUNT, requester=requester)
+
+
+def test_of_who_is_paused_nothing_is_asked_for_until_it_goes_on(sessions: Sessions) -> None:
+    want(sessions, "archive", 5, priority=9)
+    want(sessions, "archive", 5)
+    want(sessions, "news", 2)
+    want(sessions, "sport", 1, priority=-4)
+    assert (pause(sessions, "archive"), pause(sessions, "archive")) == (True, False)
+    assert whose(admit(sessions, 5)) == "newsnewssport"
+    assert (go_on(sessions, "archive"), go_on(sessions, "archive")) == (True, False)
+    assert whose(admit(sessions, 20)) == "archive" * 10
+
+
+def test_while_all_is_paused_nothing_is_asked_for(sessions: Sessions) -> None:
+    want(sessions, "news")
+    pause(sessions, EVERYBODY)
+    pause(sessions, "news")
+    assert not admit(sessions)
+    go_on(sessions, EVERYBODY)
+    assert not admit(sessions)
+    go_on(sessions, "news")
+    assert whose(admit(sessions)) == "news"
+
+
+def test_a_pause_is_of_its_account(sessions: Sessions) -> None:
+    want(sessions, "news")
+    with sessions.begin() as session:
+        admission.pause(session, account="f" * 32, requester=EVERYBODY, now=NOW)
+    assert whose(admit(sessions)) == "news"
+
+
+def test_who_never_had_a_turn_has_one_though_others_are_paused(sessions: Sessions) -> None:
+    for requester in "abc":
+        want(sessions, requester, 2)
+    with sessions.begin() as session:
+        session.execute(delete(Turn))
+    pause(sessions, "a")
+    pause(sessions, "b")
+    assert whose(admit(sessions, 5)) == "cc"
+
+
+def test_what_waits_for_one_who_is_paused_goes_on_for_another(kit: Kit) -> None:
+    asset, other = an_asset(), an_asset()
+    create(kit, "r1", {"asset": asset, "requester": "archive", "priority": 2})
+    create(kit, "r2", {"asset": other, "requester": "archive"})
+    pause(kit.sessions, "archive")
+    submit(kit)
+    create(kit, "r3", {"asset": asset, "requester": "news"})
+    submit(kit)
+    with kit.sessions.begin() as session:
+        wanted, waiting = session.get_one(Request, "r1"), session.get_one(Request, "r2")
+        assert wanted.export is not None
+        assert (wanted.state, wanted.export.requester) == (State.EXPORTING, "news")
+        assert wanted.export.priority == 2
+        assert waiting.state is State.REQUESTED
+
+
+def test_what_uplynk_was_asked_for_goes_on_though_it_is_paused(kit: Kit) -> None:
+    create(kit, "r1", {"asset": an_asset()})
+    with kit.sessions.begin() as session:
+        export = session.get_one(Request, "r1").export
+        assert export is not None
+        export.advance(State.SUBMITTING, now=kit.now(), reason="")
+        export.asked_at = kit.now() - timedelta(minutes=1)
+    pause(kit.sessions, EVERYBODY)
+    assert submit(kit).facts["exports"] == [str(export.id)]
