@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from hashlib import md5
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -23,6 +24,9 @@ import migrations
 from models import Audio, Export, History, Request, State, admission, claims
 from models.export import IS_UNDER_WAY
 from tests.engines import opened
+from worker.steps import bulk
+from worker.steps.bulk import Entry
+from worker.steps.wish import Wish
 
 NOW = datetime.now(UTC)
 UNTIL = NOW + timedelta(minutes=2)
@@ -32,6 +36,12 @@ WINDOW = {State.SUBMITTING, State.EXPORTING}
 
 DUE, TURNS, DOWNLOADS = "ix_exports_due", "ix_exports_turns", "ix_exports_downloads"
 CAPTIONS = "ix_exports_captions_due"
+# of a list some assets are stored, and some are under way
+LIST = [
+    Entry(f"{state}{number}", Wish(asset=md5(f"{state}{number}".encode()).hexdigest()))  # noqa: S324
+    for state in (State.STORED, State.EXPORTING)
+    for number in range(1, 501)
+]
 SAME_ASSET = (Export.account == "a", Export.asset == "b", Export.audio == Audio.HE_AAC)
 
 Query = Callable[[Session], object]
@@ -140,6 +150,14 @@ QUERIES: dict[str, tuple[str, Query]] = {
         "uq_exports_job_id",
         lambda session: session.scalar(select(Export.id).where(Export.job_id == "j")),
     ),
+    "under way of a list": (
+        "uq_exports_under_way",
+        lambda session: bulk.under_way(session, ACCOUNT, LIST),
+    ),
+    "stored of a list": (
+        "ix_exports_of_asset",
+        lambda session: bulk.stored(session, ACCOUNT, LIST),
+    ),
     "history": (
         "ix_history_of_export",
         lambda session: session.scalars(
@@ -161,6 +179,8 @@ FACTS = ("Node Type", "Index Name", "Actual Rows", "Rows Removed by Filter")
 # with old statistics the window may be counted by way of the backlog: the table is analyzed often
 CASES = [(age, name) for age in ("old", "new") for name in QUERIES]
 CASES.remove(("old", "the window"))
+# a list looks through all that is under way then, once for a thousand lines
+CASES.remove(("old", "under way of a list"))
 # how SQLite names the index of a primary key
 SQLITE_NAMES = {"pk_exports": "sqlite_autoindex_exports_1"}
 
@@ -228,10 +248,14 @@ MOST_ROWS = {
     "the window": BACKLOG[State.EXPORTING][0],
     "count due": 500,
     "of a page": 100,
+    "stored of a list": 500,
+    "under way of a list": 500,
     "stored lately": 1000,
 }
 # These may read what they find in whatever order it lies.
-ORDERLESS = {"of a page"}
+# These sort the little that they find, to lock it in one order.
+SORTED = {"under way of a list"}
+ORDERLESS = {"of a page", "stored of a list"}
 
 Plans = dict[tuple[str, str], list[Any]]
 
@@ -308,7 +332,8 @@ def test_among_a_million_exports_a_query_reads_only_what_it_needs(
     whole = {"Seq Scan"} if name in ORDERLESS else {"Seq Scan", "Bitmap Heap Scan"}
     assert not whole & {step["Node Type"] for step in steps}, shown
     sorts = [step for step in steps if step["Node Type"].endswith("Sort")]
-    assert all(part["Actual Rows"] <= 1 for step in sorts for part in step["Plans"]), shown
+    if name not in SORTED:
+        assert all(part["Actual Rows"] <= 1 for step in sorts for part in step["Plans"]), shown
     assert sum(step.get("Rows Removed by Filter", 0) for step in steps) < 1000, shown
     most = MOST_ROWS.get(name, 50)
     assert all(step["Actual Rows"] <= most for step in steps), shown

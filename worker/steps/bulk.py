@@ -108,12 +108,12 @@ def look(session: Session, where: Batchful, entries: Sequence[Entry]) -> list[Ou
     """Return what would become of these entries, as things stand; nothing is changed or locked."""
     outcomes = _known(session, entries)
     fresh = [entry for entry in entries if entry.request_id not in outcomes]
-    begun = {_key(each) for each in _under_way(session, where.account, fresh)}
-    stored = _stored(session, where, fresh)
+    begun = {_key(each) for each in under_way(session, where.account, fresh)}
+    there = {} if where.again else stored(session, where.account, fresh)
     for entry in fresh:
         if entry.key in begun:
             outcomes[entry.request_id] = Outcome.SHARED
-        elif entry.key in stored:
+        elif entry.key in there:
             outcomes[entry.request_id] = Outcome.STORED
         else:
             outcomes[entry.request_id] = Outcome.NEW
@@ -126,8 +126,8 @@ def _recorded(
 ) -> list[Outcome]:
     outcomes = _known(session, entries)
     fresh = [entry for entry in entries if entry.request_id not in outcomes]
-    exports = {_key(each): each for each in _under_way(session, where.account, fresh, lock=True)}
-    stored = _stored(session, where, fresh)
+    exports = {_key(each): each for each in under_way(session, where.account, fresh, lock=True)}
+    there = {} if where.again else stored(session, where.account, fresh)
     for requester in sorted({entry.wish.by for entry in fresh}):
         admission.enter(session, where.account, requester)
     paused = admission.who_is_paused(session, where.account)
@@ -138,8 +138,8 @@ def _recorded(
         if export := exports.get(entry.key):
             join(session, export, entry.wish.priority, entry.wish.by, paused=paused)
             outcome, export_id = Outcome.SHARED, export.id
-        elif entry.key in stored:
-            outcome, export_id = Outcome.STORED, stored[entry.key]
+        elif entry.key in there:
+            outcome, export_id = Outcome.STORED, there[entry.key]
         else:
             export = Export.begun(
                 account=where.account,
@@ -193,9 +193,10 @@ def _known(session: Session, entries: Sequence[Entry]) -> dict[str, Outcome]:
     }
 
 
-def _under_way(
+def under_way(
     session: Session, account: str, entries: Sequence[Entry], *, lock: bool = False
 ) -> Sequence[Export]:
+    """Return the exports of these assets that are under way."""
     rows = (
         select(Export)
         .where(Export.account == account, Export.asset.in_(_assets(entries)), IS_UNDER_WAY)
@@ -205,20 +206,17 @@ def _under_way(
     return session.scalars(rows.with_for_update() if lock else rows).all()
 
 
-def _stored(session: Session, where: Batchful, entries: Sequence[Entry]) -> Mapping[_Key, UUID]:
+def stored(session: Session, account: str, entries: Sequence[Entry]) -> Mapping[_Key, UUID]:
     """Return the newest stored export of each that has one."""
-    if where.again:
-        return {}
     rows = session.execute(
-        select(Export.asset, Export.audio, Export.id)
-        .where(
+        select(Export.state_since, Export.asset, Export.audio, Export.id).where(
             claims.in_state(State.STORED),
-            Export.account == where.account,
+            Export.account == account,
             Export.asset.in_(_assets(entries)),
         )
-        .order_by(Export.state_since)
-    )
-    return {(asset, audio): export_id for asset, audio, export_id in rows}
+    ).all()
+    oldest_first = sorted(rows, key=lambda row: row.state_since)
+    return {(row.asset, row.audio): row.id for row in oldest_first}
 
 
 def _key(export: Export) -> _Key:
