@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from worker.cloudslicer.allowance import Kind
 from worker.cloudslicer.asset import Asset
-from worker.cloudslicer.reply import NOT_FOUND
+from worker.cloudslicer.reply import CREDENTIALS, NOT_FOUND
 from worker.errors import Permanent, Transient
 from worker.steps import Kit
 
@@ -20,13 +20,17 @@ _Told = TypeVar("_Told")
 class Inquiry:
     """Asks Uplynk about assets, and again where there is no answer.
 
+    Args:
+        kit: what to work with.
+        wait: waits so many seconds.
+
     Attributes:
         refusals: by the asset's id, why Uplynk would not tell of it, if it said more than that it
             has it not.
     """
 
-    def __init__(self, kit: Kit) -> None:
-        self._kit, self._is_heard = kit, False
+    def __init__(self, kit: Kit, *, wait: Callable[[float], None] = time.sleep) -> None:
+        self._kit, self._wait, self._is_heard = kit, wait, False
         self.refusals: dict[str, str] = {}
 
     def about(self, asset_ids: Sequence[str]) -> dict[str, Asset]:
@@ -73,9 +77,9 @@ class Inquiry:
             except Transient as error:
                 if error.is_asked_too_much:
                     kit.allowance.slow_down()
-                if not tries_left:
+                if not tries_left or error.code == CREDENTIALS:
                     raise
                 asked = error.retry_after.total_seconds() if error.retry_after else 0.0
-                time.sleep(max(pause, min(asked, MOST_PAUSE_SECONDS)))
+                self._wait(max(pause, min(asked, MOST_PAUSE_SECONDS)))
                 pause *= 2
         raise AssertionError("the last try returns or raises")

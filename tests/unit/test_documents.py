@@ -52,7 +52,9 @@ def test_every_error_code_is_documented() -> None:
             text,
         ):
             raised.add(call.group(1))
-        raised |= set(re.findall(r"(?:error_code ?=|NOT_FOUND =|REFUSED =) ?\"(\w+)\"", text))
+        raised |= set(
+            re.findall(r"(?:error_code ?=|NOT_FOUND =|REFUSED =|CREDENTIALS =) ?\"(\w+)\"", text)
+        )
     internal = {"races_lost", "list_too_long", "database_unavailable", "broker_unavailable"}
     assert raised - internal == documented
 

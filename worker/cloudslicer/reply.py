@@ -31,6 +31,7 @@ from worker.errors import OutcomeUnknown, Permanent, Transient
 from worker.headers import date_of, retry_after
 
 NOT_FOUND = "uplynk_not_found"
+CREDENTIALS = "uplynk_credentials"
 REFUSED = "uplynk_refused"
 
 _LONGEST_MESSAGE = 500
@@ -136,7 +137,7 @@ def read(reply: Reply, *, call: str, once: bool, now: datetime) -> Mapping[str, 
         too_much = status == _UNAVAILABLE
         raise unsure("uplynk_unavailable", what, retry_after=wait, is_asked_too_much=too_much)
     if reply.is_not_let_in:
-        raise Transient("uplynk_credentials", f"{what}; check UPLYNK_USER_ID and UPLYNK_API_KEY")
+        raise Transient(CREDENTIALS, f"{what}; check UPLYNK_USER_ID and UPLYNK_API_KEY")
     if reply.envelope is None:
         raise unsure("uplynk_unreadable", f"{what}, and no envelope that can be read")
     if code:
