@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -186,6 +186,18 @@ def totals(session: Session, name: str, *, now: datetime) -> Totals | None:
         seconds=float(seconds or 0),
         lately=(number, now - (first or now)),
     )
+
+
+def unknown(name: str) -> str:
+    """Return what is to be said where there is no batch of this name."""
+    return f"there is no batch {name}; `uplynk-export batches` lists them"
+
+
+def ids(session: Session, name: str, states: Collection[State]) -> Sequence[str]:
+    """Return the ids of those requests of a batch that stand in one of `states`."""
+    rows = select(Request.id).outerjoin(Export, Request.export_id == Export.id)
+    is_meant = (Request.batch == name, _STATE.in_([str(state) for state in states]))
+    return session.scalars(rows.where(*is_meant).order_by(Request.created_at)).all()
 
 
 def manifest(sessions: sessionmaker[Session], name: str) -> Iterator[dict[str, object]]:

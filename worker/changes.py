@@ -66,7 +66,7 @@ def _each(
     with _database(settings) as engine:
         sessions, now = open_sessions(engine), Clock(engine)
         for name in names:
-            if (request_id := _known(settings, name)) is None:
+            if (request_id := _known(sessions, name)) is None:
                 yield Change(name, None, "there is no request or export of this id", well=False)
             else:
                 yield changed(sessions, request_id, now())
@@ -86,7 +86,7 @@ def _retried(sessions: sessionmaker[Session], request_id: str, now: datetime) ->
     return Change(request_id, State(str(facts["state"])), "", well=True)
 
 
-def _known(settings: ClientSettings, name: str) -> str | None:
-    with records.reading(settings) as session:
+def _known(sessions: sessionmaker[Session], name: str) -> str | None:
+    with sessions.begin() as session:
         request = records.found(session, name)
         return request.id if request else None

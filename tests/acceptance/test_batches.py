@@ -199,3 +199,27 @@ def test_a_list_from_standard_input_that_was_broken_off_is_gone_on_with(stage: S
     assert "    1,000 were on record already" in gone_on.stderr
     assert "      500 to be exported" in gone_on.stderr
     assert requests() == 1500
+
+
+def test_a_batch_is_cancelled_and_what_failed_of_it_retried(
+    stage: Stage, assets: list[str]
+) -> None:
+    assert stage.cli("pause").stdout == "everything paused\n"
+    stage.cli("request", "--from", listed(stage))
+    gone = stage.cli("cancel", "--batch", "archive")
+    assert (gone.returncode, gone.stdout) == (0, "6 of 6 changed\n")
+    assert stage.cli("resume").returncode == 0
+    stage.start("threads")
+    stage.cli("request", "--from", listed(stage), "--batch", "second", "--wait")
+    assert len(stage.emulator.control.jobs()) == 5
+    stage.emulator.control.asset(assets[-1], missing=False)
+    again = stage.cli("retry", "--batch", "second")
+    assert (again.returncode, again.stdout) == (0, "1 of 1 changed\n")
+    stage.cli("request", "--from", listed(stage), "--batch", "second", "--wait")
+    totals = json.loads(stage.cli("batches", "second", "--json").stdout)
+    assert totals["states"]["stored"] == 6
+    assert len(stage.emulator.control.jobs()) == 6
+    unknown = stage.cli("cancel", "--batch", "nothing")
+    assert (unknown.returncode, unknown.stdout) == (1, "")
+    for command in ("cancel", "retry"):
+        assert stage.cli(command, "x", "--batch", "second").returncode == 2

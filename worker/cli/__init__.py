@@ -24,7 +24,8 @@ COMMANDS = {
         "worker.cli.batch:batches_", "Sum up what became of batches: all, or those that are named."
     ),
     "cancel": Listed(
-        "worker.cli.change:cancel", "Withdraw requests, each by its id or its export's."
+        "worker.cli.change:cancel",
+        "Withdraw requests, each by its id or its export's, or those of a whole batch.",
     ),
     "demo": Listed(
         "worker.cli.alone:demo",
@@ -61,7 +62,7 @@ COMMANDS = {
     "resume": Listed("worker.cli.window:resume", "Ask Uplynk again for what was paused."),
     "retry": Listed(
         "worker.cli.change:retry",
-        "Take up again what failed or was cancelled, by ids or by a code.",
+        "Take up again what failed or was cancelled, by ids, by a code or by a batch.",
     ),
     "run": Listed(
         "worker.cli.alone:run",

@@ -75,7 +75,7 @@ def batches_(names: tuple[str, ...], *, as_json: bool) -> None:
         for name in names or batches.names(session):
             totals = batches.totals(session, name, now=local())
             if totals is None:
-                raise click.ClickException(_unknown(name))
+                raise click.ClickException(batches.unknown(name))
             found.append(totals)
     if as_json:
         for totals in found:
@@ -97,7 +97,7 @@ def manifest(batch: str, *, form: str, output: Path | None) -> None:
     with batches.opened(load_client()) as (sessions, _):
         with sessions.begin() as session:
             if session.get(Batch, batch) is None:
-                raise click.ClickException(_unknown(batch))
+                raise click.ClickException(batches.unknown(batch))
         rows = batches.manifest(sessions, batch)
         if output is None:
             _write(rows, sys.stdout, form)
@@ -167,17 +167,13 @@ def _all_stored(settings: AccountSettings, name: str) -> bool:
         with records.reading(settings) as session:
             totals = batches.totals(session, name, now=local())
         if totals is None:
-            raise click.ClickException(_unknown(name))
+            raise click.ClickException(batches.unknown(name))
         if time.monotonic() - said_at >= SAY_SECONDS or not totals.left:
             said_at = time.monotonic()
             click.echo(summary.line(totals), err=True)
         if not totals.left:
             return totals.states.get(State.STORED, 0) == totals.requests
         time.sleep(LOOK_SECONDS)
-
-
-def _unknown(name: str) -> str:
-    return f"there is no batch {name}; `uplynk-export batches` lists them"
 
 
 def _write(rows: Iterable[Mapping[str, Any]], file: IO[str], form: str) -> None:

@@ -1,52 +1,74 @@
 """Change: the commands that withdraw what was asked for, and take it up again."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 
 import click
 
-from worker import changes
+from models import Batch, State
+from models.state import UNDER_WAY
+from worker import batches, changes
 from worker.cli.client import wake
 from worker.settings import ClientSettings, load_client
 
 
 @click.command()
-@click.argument("ids", metavar="ID...", nargs=-1, required=True)
-def cancel(ids: tuple[str, ...]) -> None:
-    """Withdraw requests, each by its id or its export's.
+@click.argument("ids", metavar="[ID...]", nargs=-1)
+@click.option("--batch", help="All requests of a list that have not ended yet.")
+def cancel(ids: tuple[str, ...], *, batch: str | None) -> None:
+    """Withdraw requests, each by its id or its export's, or those of a whole batch.
 
     An export that nobody else wants is stopped, at Uplynk as well. The exit status is 0 only if all
     of them are cancelled.
     """
+    if bool(ids) == bool(batch):
+        raise click.UsageError("name either IDs or a --batch")
     settings = load_client()
-    _tell(settings, changes.cancel(settings, ids))
+    names = ids or _of_batch(settings, str(batch), UNDER_WAY)
+    _tell(settings, changes.cancel(settings, names), is_brief=batch is not None)
 
 
 @click.command()
 @click.argument("ids", metavar="[ID...]", nargs=-1)
 @click.option("--code", help="All requests that failed with this code; see docs/errors.md.")
-def retry(ids: tuple[str, ...], *, code: str | None) -> None:
-    """Take up again what failed or was cancelled, by ids or by a code.
+@click.option("--batch", help="All requests of a list that failed.")
+def retry(ids: tuple[str, ...], *, code: str | None, batch: str | None) -> None:
+    """Take up again what failed or was cancelled, by ids, by a code or by a batch.
 
     The ids are of requests or of exports. A file that Uplynk still has is fetched again; only what
     can't be had in another way is exported, and paid for, anew.
     """
-    if bool(ids) == bool(code):
-        raise click.UsageError("name either IDs or a --code")
+    if sum(map(bool, (ids, code, batch))) != 1:
+        raise click.UsageError("name either IDs or a --code or a --batch")
     settings = load_client()
     if code:
         click.echo(f"{changes.retry_failed(settings, code)} taken up again")
         wake(settings)
         return
-    _tell(settings, changes.retry(settings, ids))
+    names = ids or _of_batch(settings, str(batch), {State.FAILED})
+    _tell(settings, changes.retry(settings, names), is_brief=batch is not None)
 
 
-def _tell(settings: ClientSettings, made: Iterable[changes.Change]) -> None:
-    """Say what became of each change, and have the workers go on from there."""
-    told = []
+def _of_batch(settings: ClientSettings, batch: str, states: Collection[State]) -> Sequence[str]:
+    with batches.opened(settings) as (sessions, _), sessions.begin() as session:
+        if session.get(Batch, batch) is None:
+            raise click.ClickException(batches.unknown(batch))
+        return batches.ids(session, batch, states)
+
+
+def _tell(settings: ClientSettings, made: Iterable[changes.Change], *, is_brief: bool) -> None:
+    """Say what became of each change, and have the workers go on from there.
+
+    Of many only what went wrong is said, and how many did not.
+    """
+    well = ill = 0
     for change in made:
-        told.append(change)
+        well, ill = well + change.well, ill + (not change.well)
+        if change.well and is_brief:
+            continue
         says = f"  {change.says}" if change.says else ""
         click.echo(f"{change.request_id}  {change.state or 'unknown'}{says}", err=not change.well)
+    if is_brief:
+        click.echo(f"{well:,} of {well + ill:,} changed")
     wake(settings)
-    if not all(change.well for change in told):
+    if ill:
         raise click.exceptions.Exit(1)
