@@ -19,7 +19,7 @@ DATA = {"id": ID, "state": "ready", "duration": 61.5}
     ],
 )
 def test_an_asset_is_found_wherever_it_stands(envelope: dict[str, Any]) -> None:
-    assert Asset.find(envelope, ID) == Asset(id=ID, duration_seconds=61.5)
+    assert Asset.find(envelope, ID) == Asset(id=ID, duration_seconds=61.5, state="ready")
 
 
 @pytest.mark.parametrize(
@@ -35,4 +35,4 @@ def test_an_answer_that_says_nothing_of_it_is_none(envelope: dict[str, Any]) -> 
 )
 def test_a_duration_that_makes_no_sense_is_none(duration: object) -> None:
     found = Asset.find({"asset": {**DATA, "duration": duration}}, ID)
-    assert found == Asset(id=ID, duration_seconds=None)
+    assert found == Asset(id=ID, duration_seconds=None, state="ready")
