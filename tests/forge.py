@@ -33,6 +33,7 @@ IMPORTS = (
     *("worker.alarm", "worker.outfit", "worker.rendezvous", "worker.slots", "worker.steps"),
     *("worker.transport", "worker.doctor", "worker.changes", "worker.supervisor", "migrations"),
     *("worker.cli.change", "worker.cli.client", "worker.cli.operate", "worker.cli.request"),
+    *("worker.cli.batch", "worker.cli.plan", "worker.cli.window", "worker.transfer.verify"),
     "worker.cli",
 )
 

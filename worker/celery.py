@@ -7,11 +7,17 @@ import logging
 import signal
 from collections.abc import Callable
 from datetime import UTC, datetime
+from importlib import import_module
 from typing import Any
 
 from billiard.process import active_children
 from celery import Celery, bootsteps
-from celery.signals import celeryd_init, setup_logging, worker_shutting_down
+from celery.signals import (
+    celeryd_after_setup,
+    celeryd_init,
+    setup_logging,
+    worker_shutting_down,
+)
 from celery.worker.strategy import default as default_strategy
 from kombu.entity import Exchange, Queue
 from kombu.exceptions import OperationalError
@@ -213,6 +219,13 @@ def _settings() -> Settings:
 @celeryd_init.connect
 def _watch_parent(**_: object) -> None:
     parent.end_with_parent()
+
+
+@celeryd_after_setup.connect
+def _load(instance: Any, **_: object) -> None:  # noqa: ANN401  (Celery's worker)
+    """Load what downloads need, where there are any, before the pool forks: children share it."""
+    if DOWNLOADS in instance.app.amqp.queues.consume_from:
+        import_module("worker.transfer.verify")
 
 
 @worker_shutting_down.connect

@@ -1,5 +1,8 @@
 """Celery's policy, read back from the application as the workers have it."""
 
+import os
+import subprocess
+import sys
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,6 +13,8 @@ from worker.celery import DOWNLOADS, EXPORTS, Census, Rouser, make_app
 from worker.errors import InvalidRequest, SettingsError, Transient
 from worker.settings import Settings
 from worker.steps import Step
+
+ACCOUNT = {"UPLYNK_USER_ID": "e" * 32, "UPLYNK_API_KEY": "emulator-key"}
 
 
 def test_only_json_goes_in_and_out(app: Celery) -> None:
@@ -91,6 +96,30 @@ def test_children_that_died_are_replaced_before_the_pool_is_registered_again(app
     consumer = SimpleNamespace(pool=SimpleNamespace(maintain_pool=lambda: counted.append(1)))
     Census(consumer).start(consumer)
     assert counted == [1]
+
+
+LOADS = """
+import sys
+from celery.signals import celeryd_after_setup
+from types import SimpleNamespace
+from worker.tasks import app
+for queues in (["exports"], ["exports", "downloads"]):
+    app.amqp.queues.select(queues)
+    celeryd_after_setup.send("worker", instance=SimpleNamespace(app=app))
+    print("av" in sys.modules)
+"""
+
+
+def test_who_brings_no_files_loads_no_ffmpeg_and_who_does_loads_it_before_the_fork() -> None:
+    said = subprocess.run(
+        [sys.executable, "-c", LOADS],
+        env={**os.environ, "CELERY_BROKER_URL": "redis://127.0.0.1:1/0", **ACCOUNT},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert said.stdout.split() == ["False", "True"]
 
 
 def test_no_beat_is_needed(app: Celery) -> None:

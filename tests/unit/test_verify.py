@@ -10,7 +10,7 @@ import pytest
 
 from emulator.media import Recipe, make_video, pad
 from worker.errors import Transient
-from worker.transfer.verify import Film
+from worker.transfer.film import Film
 from worker.transfer.verify import verify as verify_checked
 
 ASSET = "a29a0bf647454d70bbb9b13d6896a108"

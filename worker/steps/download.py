@@ -21,12 +21,12 @@ from worker.steps.persistence import persist
 from worker.steps.report import Report, Step, Wake
 from worker.transfer.bounds import Bounds
 from worker.transfer.fetch import Fetched, UrlGone, fetch
+from worker.transfer.film import Film
 from worker.transfer.lanes import Lanes
 from worker.transfer.manner import Manner
 from worker.transfer.part import Part
 from worker.transfer.parts import open_part, remove_abandoned
 from worker.transfer.stall import Floor
-from worker.transfer.verify import Film, verify
 
 # A stream that breaks, or is not answered, is taken up again on the spot so often in a row.
 MOST_BREAKS = 3
@@ -141,6 +141,9 @@ def _scratch(kit: Kit, export: Export) -> Iterator[Part]:
 
 def _verified(part: Part, heartbeat: Heartbeat) -> Film:
     """Return what is in the part; one that is not whole is not gone on with."""
+    # FFmpeg is 20 MiB, and only who downloads needs it (see worker/celery.py)
+    from worker.transfer.verify import verify  # noqa: PLC0415
+
     try:
         return verify(part.path, check=heartbeat.check)
     except Transient:

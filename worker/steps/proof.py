@@ -5,7 +5,7 @@ from worker.cloudslicer.allowance import Kind
 from worker.errors import ExportError, Permanent
 from worker.logs import get_logger
 from worker.steps.kit import Kit
-from worker.transfer.verify import Film
+from worker.transfer.film import Film
 
 # What FFmpeg calls the profiles of AAC.
 PROFILES = {Audio.HE_AAC: frozenset({"HE-AAC", "HE-AACv2"}), Audio.AAC_LC: frozenset({"LC"})}

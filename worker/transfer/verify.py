@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
 from io import FileIO
 from itertools import islice
 from pathlib import Path
@@ -15,6 +14,7 @@ from av.error import FFmpegError
 from av.stream import Stream
 
 from worker.errors import Transient
+from worker.transfer.film import Film
 
 _HEADER_BYTES = 8
 _LARGE_HEADER_BYTES = 16  # a size of 1 says that a 64-bit size follows the type
@@ -23,18 +23,6 @@ PROBED_PACKETS = 8
 _NEEDED = (b"ftyp", b"moov", b"mdat")
 
 _Stream = TypeVar("_Stream", VideoStream, AudioStream)
-
-
-@dataclass(frozen=True, slots=True)
-class Film:
-    """What an MP4 holds, as its own headers say."""
-
-    duration_seconds: float
-    video_codec: str
-    audio_codec: str | None
-    audio_profile: str | None
-    width: int
-    height: int
 
 
 def verify(path: Path, *, check: Callable[[], None]) -> Film:
