@@ -4,7 +4,7 @@ For what the emulator is too slow for, and can't do: to stop the world in the mi
 """
 
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -103,6 +103,8 @@ class Uplynk(CloudSlicer):
     ) -> None:
         self.owner = ACCOUNT
         self.made: dict[str, Made] = {}
+        self.says: dict[str, str] = {}  # of jobs that are to be deleted; "" for nothing
+        self.asked_to_delete: list[list[str]] = []
         self._clock, self._url, self._course, self._lag = clock, url, course, lag
 
     def create_export(self, asset: str, *, aaclc: bool) -> Job:
@@ -149,6 +151,23 @@ class Uplynk(CloudSlicer):
             return job_id
 
         return self._known(self._called("cancel", cancel))
+
+    def delete_jobs(self, job_ids: Sequence[str]) -> dict[str, str]:
+        """Forget the jobs, but for those of which something else is to be said, or nothing."""
+        answer: dict[str, str] = {}
+
+        def delete() -> str:
+            self.asked_to_delete.append(list(job_ids))
+            for each in job_ids:
+                word = self.says.get(each, "deleted" if each in self.made else "Not found")
+                if word == "deleted":
+                    del self.made[each]
+                if word:
+                    answer[each] = word
+            return ""
+
+        self._called("delete", delete)
+        return answer
 
     def get_asset(self, asset_id: str) -> Asset:
         """Return the asset, of a duration that nobody knows."""

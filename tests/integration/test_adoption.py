@@ -103,6 +103,45 @@ def test_a_job_that_was_found_and_is_anothers_by_now_is_looked_for_again(
     assert of(sessions, "request").job_id == "job-2"
 
 
+def test_a_job_that_moves_up_in_the_list_while_it_is_read_is_found(
+    sessions: Sessions, tmp_path: Path, clock: Clock, plans: Plans, uplynk: Uplynk
+) -> None:
+    kit = replace(make_kit(sessions, tmp_path, now=clock, jobs_per_page=10), slicer=uplynk)
+    steps.create(kit, "request", {"asset": an_asset()})
+    plans.plan("create_export", Course(End.UNANSWERED))
+    steps.submit(kit)
+    others = [uplynk.create_export(an_asset(), aaclc=False).id for _ in range(21)]
+    clock.move(minutes=1)
+    for _ in range(2):
+        plans.plan("list", Course())
+    # what was read is deleted: the job is now where the list was read already, and nothing follows
+    plans.plan("list", Course(before=lambda: void(uplynk.delete_jobs(others[-6:]))))
+    steps.submit(kit)
+    assert of(sessions, "request").job_id == "job-1"
+
+
+@pytest.mark.parametrize("shorter", [1, 6])
+def test_a_list_that_grew_shorter_while_it_was_read_is_read_anew(
+    sessions: Sessions, tmp_path: Path, clock: Clock, plans: Plans, uplynk: Uplynk, shorter: int
+) -> None:
+    kit = replace(make_kit(sessions, tmp_path, now=clock, jobs_per_page=10), slicer=uplynk)
+    steps.create(kit, "request", {"asset": an_asset()})
+    plans.plan("create_export", Course(End.UNANSWERED))
+    steps.submit(kit)
+    others = [uplynk.create_export(an_asset(), aaclc=False).id for _ in range(40)]
+    clock.move(minutes=1)
+    plans.plan("list", Course())
+    # the job moves over the place of the second page, and on to the first
+    gone = [*others[-shorter:], *others[:31]]
+    plans.plan("list", Course(before=lambda: void(uplynk.delete_jobs(gone))))
+    steps.submit(kit)
+    assert of(sessions, "request").job_id == "job-1"
+
+
+def void(_: object) -> None:
+    """Take what is returned, so that nothing is."""
+
+
 @pytest.mark.parametrize("state", [JobState.CANCELLED, JobState.ERROR])
 def test_a_job_that_came_to_nothing_before_is_not_the_exports(
     sessions: Sessions, clock: Clock, plans: Plans, uplynk: Uplynk, kit: Kit, state: JobState

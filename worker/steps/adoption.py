@@ -1,6 +1,6 @@
 """Adoption: the job that Uplynk made for an export, though its answer never reached us."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from datetime import timedelta
 
 from sqlalchemy import select
@@ -16,6 +16,9 @@ from worker.steps.kit import Kit
 MOST_PAGES = 2000
 # A list that shows nothing new on so many pages in a row is not one that can be walked.
 MOST_STALE_PAGES = 3
+# A list that others take jobs off is read so often at the most. Whoever concludes that a job is not
+# there looks twice at least.
+MOST_READINGS = 3
 
 # Clocks differ: a job that ended this long before we asked was surely not made for us.
 CLOCK_MARGIN = timedelta(minutes=15)
@@ -116,23 +119,44 @@ def _unowned(kit: Kit, jobs: list[Job]) -> list[Job]:
 
 
 def _pages(kit: Kit) -> Iterator[list[Job]]:
+    """Give the list page by page, to its end; some jobs may come twice.
+
+    Where it grew shorter while it was read, what moved up was not seen: then it is read anew.
+    """
+    for _ in range(MOST_READINGS):
+        if not (yield from _reading(kit)):
+            return
+
+
+def _reading(kit: Kit) -> Generator[list[Job], None, bool]:
     """Give the list page by page, each job once, until a page is empty.
 
     A page may be shorter than what was asked for, as the server may cut it; and jobs made meanwhile
-    move the others down, so that pages overlap.
+    move the others down, so that pages overlap. Each page begins with the last job of the one
+    before: where that is not there, jobs were deleted or erased meanwhile, and the others moved up.
+
+    Returns:
+        Whether that happened.
     """
     known: set[str] = set()
-    stale = skip = 0
+    stale = skip = overlap = 0
+    has_moved = False
     for _ in range(MOST_PAGES):
         kit.allowance.take(Kind.SUBMIT)
-        page = listing.page(kit, skip)
+        page = listing.page(kit, skip - overlap)
+        if overlap and (not page or page[0].id not in known):
+            has_moved = True
         if not page:
-            return
+            return has_moved
         fresh = [job for job in page if job.id not in known]
+        if not fresh and len(page) <= overlap:  # the end, or a server that gives one at a time
+            overlap = 0
+            continue
         stale = 0 if fresh else stale + 1
         if stale == MOST_STALE_PAGES:
             break
         yield fresh
         known.update(job.id for job in fresh)
-        skip += len(page)
+        skip += len(page) - overlap
+        overlap = 1
     raise Transient("list_too_long", f"Uplynk's list of jobs has no end after {len(known)}")
