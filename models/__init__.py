@@ -3,6 +3,7 @@
 from models.base import Base
 from models.batch import Batch
 from models.breaker import Breaker
+from models.cleaning import Cleaning
 from models.export import Export
 from models.history import History
 from models.notification import Notification
@@ -19,6 +20,7 @@ __all__ = [
     "Breaker",
     "Captions",
     "Channel",
+    "Cleaning",
     "Export",
     "History",
     "Notification",

@@ -26,10 +26,12 @@ IS_UNDER_WAY = text(
 )
 _IS_DUE = text("due_at IS NOT NULL")
 _IS_REQUESTED = text(f"state = '{State.REQUESTED}'")
-_IS_STORED = text(f"state = '{State.STORED}'")
+IS_STORED = text(f"state = '{State.STORED}'")
+IS_WITHOUT_FILE = text(f"state IN ('{State.FAILED}', '{State.CANCELLED}')")
 _IS_DOWNLOADING = text(f"state = '{State.DOWNLOADING}'")
 _IS_UNWANTED = text("unwanted_since IS NOT NULL AND due_at IS NOT NULL")
 _ARE_CAPTIONS_DUE = text("captions_due_at IS NOT NULL")
+_IS_JOB_TO_BE_DELETED = text("job_delete_at IS NOT NULL AND captions_due_at IS NULL")
 
 ASKED_FOR = "a request asked for it"
 
@@ -87,13 +89,21 @@ class Export(Base):
             postgresql_where=_IS_DOWNLOADING,
             sqlite_where=_IS_DOWNLOADING,
         ),
-        # claims.stored_since
+        # claims.stored_since, pruning.old_exports
         Index(
             "ix_exports_stored",
             "account",
             "state_since",
-            postgresql_where=_IS_STORED,
-            sqlite_where=_IS_STORED,
+            postgresql_where=IS_STORED,
+            sqlite_where=IS_STORED,
+        ),
+        # pruning.old_exports
+        Index(
+            "ix_exports_without_file",
+            "account",
+            "state_since",
+            postgresql_where=IS_WITHOUT_FILE,
+            sqlite_where=IS_WITHOUT_FILE,
         ),
         # bulk: what is stored already
         Index(
@@ -117,6 +127,14 @@ class Export(Base):
             "captions_due_at",
             postgresql_where=_ARE_CAPTIONS_DUE,
             sqlite_where=_ARE_CAPTIONS_DUE,
+        ),
+        # deletions.take, deletions.next_due
+        Index(
+            "ix_exports_job_delete_at",
+            "account",
+            "job_delete_at",
+            postgresql_where=_IS_JOB_TO_BE_DELETED,
+            sqlite_where=_IS_JOB_TO_BE_DELETED,
         ),
     )
 
@@ -151,6 +169,7 @@ class Export(Base):
     job_created_at: Mapped[datetime | None]  # when we learned of the job; Uplynk doesn't tell
     job_finished_at: Mapped[datetime | None]  # by Uplynk's clock
     done_at: Mapped[datetime | None]  # the same, or else when we learned that there is a file
+    job_delete_at: Mapped[datetime | None]  # when Uplynk is to forget it; null: never, or it has
     # both set before Uplynk is told to stop the job, which may stop though no answer is ever heard
     stop_cause: Mapped[StopCause | None] = mapped_column(
         by_value(StopCause, "stop_cause", is_checked=False)

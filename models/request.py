@@ -13,6 +13,7 @@ from models.export import Export
 from models.state import Audio, State
 
 _IS_OF_A_BATCH = text("batch IS NOT NULL")
+_IS_WITHOUT_EXPORT = text("export_id IS NULL")
 
 
 class Request(Base):
@@ -33,6 +34,13 @@ class Request(Base):
             "created_at",
             postgresql_where=_IS_OF_A_BATCH,
             sqlite_where=_IS_OF_A_BATCH,
+        ),
+        # pruning.old_requests
+        Index(
+            "ix_requests_without_export",
+            "created_at",
+            postgresql_where=_IS_WITHOUT_EXPORT,
+            sqlite_where=_IS_WITHOUT_EXPORT,
         ),
     )
 
