@@ -14,13 +14,15 @@ from sqlalchemy.orm import Session
 
 from models.claims import in_state, usual
 from models.database import inserted
-from models.export import Export
+from models.export import IS_UNDER_WAY, Export
 from models.pause import EVERYBODY, Pause
 from models.state import State
 from models.turn import Turn
 
 # An arbitrary number that names the lock under which exports are admitted to the window.
 _LOCK = 0x75706C79
+# Another names that of the turns: who enters shares it, who forgets the idle has it alone.
+_TURNS_LOCK = 0x7475726E
 
 
 def lock(session: Session) -> None:
@@ -30,9 +32,45 @@ def lock(session: Session) -> None:
 
 
 def enter(session: Session, account: str, requester: str) -> None:
-    """Have the requester take turns with the others, from now on, if it doesn't yet."""
+    """Have the requester take turns with the others, from now on, if it doesn't yet.
+
+    To be called before its export is there: whoever forgets the idle waits for this transaction.
+    """
+    if session.get_bind().dialect.name == "postgresql":
+        session.execute(text("SELECT pg_advisory_xact_lock_shared(:lock)"), {"lock": _TURNS_LOCK})
     if session.get(Turn, (account, requester)) is None:
         inserted(session, Turn(account=account, requester=requester, served=0))
+
+
+def lock_turns(session: Session) -> None:
+    """Wait until all who entered have committed, and let nobody enter before this one has."""
+    if session.get_bind().dialect.name == "postgresql":
+        session.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _TURNS_LOCK})
+
+
+def forget_idle(session: Session, account: str, *, limit: int) -> int:
+    """Delete the turns of requesters who have nothing under way; returns how many, up to `limit`.
+
+    Not only what is requested counts: what is with Uplynk may come back. To be called under the
+    lock of the turns.
+    """
+    busy = select(Export.requester).where(
+        Export.account == account,
+        IS_UNDER_WAY,
+        Export.due_at.is_not(None),  # true of them all; by it ix_exports_due serves
+    )
+    idle = (
+        select(Turn.requester)
+        .where(Turn.account == account, Turn.requester.not_in(busy))
+        .limit(limit)
+    )
+    gone = session.execute(
+        delete(Turn)
+        .where(Turn.account == account, Turn.requester.in_(session.scalars(idle).all()))
+        .returning(Turn.requester)
+        .execution_options(synchronize_session=False)
+    )
+    return len(gone.all())
 
 
 def next_one(session: Session, *, account: str, now: datetime) -> UUID | None:

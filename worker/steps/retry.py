@@ -6,7 +6,7 @@ from datetime import datetime
 from sqlalchemy import select
 from sqlalchemy.orm import Session, sessionmaker
 
-from models import Export, Request, State
+from models import Export, Request, State, admission
 from models.state import UNDER_WAY
 from worker.cloudslicer.reply import NOT_FOUND, REFUSED
 from worker.errors import InvalidRequest
@@ -152,6 +152,8 @@ def _taken_up(session: Session, request: Request, export: Export, *, now: dateti
         request.export = other
         join(session, other, request.priority, request.requester)
         return other
+    # its turn may be forgotten since it ended
+    admission.enter(session, export.account, export.requester)
     state = _where(export)
     if state is None:
         session.flush()  # that it is wanted again
