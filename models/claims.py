@@ -286,11 +286,11 @@ def oldest_done(session: Session, *, account: str) -> datetime | None:
     )
 
 
-def locked(session: Session, export_id: UUID) -> Export:
-    """Return the export, locked, whoever is at it."""
+def locked(session: Session, export_id: UUID) -> Export | None:
+    """Return the export, locked, whoever is at it; None if it is not on record any more."""
     return session.scalars(
         select(Export)
         .where(Export.id == export_id)
         .with_for_update()
         .execution_options(populate_existing=True)
-    ).one()
+    ).one_or_none()

@@ -27,8 +27,9 @@ def locked(session: Session, request_id: str) -> tuple[Request | None, Export | 
             .where(Request.id == request_id)
             .with_for_update(of=Request)
             .execution_options(populate_existing=True)
-        ).one()
-        if request.export_id == (export.id if export else None):
+        ).one_or_none()
+        # None: what is old was deleted in this very moment, and is found missing the next time
+        if request is not None and request.export_id == (export.id if export else None):
             return request, export
         tried.rollback()
     raise Transient("races_lost", f"request {request_id} moves faster than can be told")
