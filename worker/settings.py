@@ -16,6 +16,12 @@ EMBEDDED = variables.EMBEDDED
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 Bytes = Annotated[int, Field(ge=0, le=10**18)]
 Hours = Annotated[float, Field(gt=0, le=24 * 365)]
+Days = Annotated[float, Field(gt=0, le=365 * 100)]
+# What is off where the variable is missing, or empty.
+JobAge = Annotated[Annotated[float, Field(gt=0, le=72)] | None, variables.MaybeOff]
+HistoryAge = Annotated[Days | None, variables.MaybeOff]
+# Uplynk keeps a job for 72 hours. Its record here must outlive it, or the job would be nobody's.
+RecordsAge = Annotated[Annotated[Days, Field(ge=4)] | None, variables.MaybeOff]
 
 MOST_CONNECT_SECONDS = 10.0
 
@@ -186,6 +192,24 @@ class Settings(AccountSettings):
         " the rate of the last hour; no more is exported than that. Uplynk erases what is 72 hours"
         " old.",
     )
+    delete_jobs_after_hours: JobAge = Field(
+        None,
+        description="How long after its file was stored a job is taken off Uplynk's list, so that"
+        " the list stays short; at the most 72, when Uplynk erases it by itself. A job that is gone"
+        " can't be fetched again should the stored file be found damaged: that is another export,"
+        " and paid for.",
+    )
+    keep_history_days: HistoryAge = Field(
+        None,
+        description="How long after its end an export's changes of state stay on record; `show`"
+        " tells no story of it after that.",
+    )
+    keep_records_days: RecordsAge = Field(
+        None,
+        description="How long after its end an export stays on record, with its requests; 4 at"
+        " least. Its file stays where it is. A request that is sent again with its old id after"
+        " that is a new one, and paid for.",
+    )
     claim_seconds: Seconds = Field(
         60.0,
         ge=2,
@@ -239,6 +263,24 @@ class Settings(AccountSettings):
     def download_backlog(self) -> timedelta:
         """How long it may take to bring what is under way and what waits."""
         return timedelta(hours=self.download_backlog_hours)
+
+    @cached_property
+    def delete_jobs_after(self) -> timedelta | None:
+        """How long after its file was stored a job is taken off Uplynk's list; None: it is not."""
+        hours = self.delete_jobs_after_hours
+        return None if hours is None else timedelta(hours=hours)
+
+    @cached_property
+    def keep_history(self) -> timedelta | None:
+        """How long after its end an export's history stays on record; None for ever."""
+        days = self.keep_history_days
+        return None if days is None else timedelta(days=days)
+
+    @cached_property
+    def keep_records(self) -> timedelta | None:
+        """How long after its end an export stays on record; None for ever."""
+        days = self.keep_records_days
+        return None if days is None else timedelta(days=days)
 
     @cached_property
     def submit_settle(self) -> timedelta:

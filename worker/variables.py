@@ -124,6 +124,10 @@ def _convertible(value: bool) -> bool:
     return value
 
 
+def _or_off(value: Any) -> Any:  # noqa: ANN401  (whatever was given)
+    return None if isinstance(value, str) and not value.strip() else value
+
+
 def _split_hosts(value: Any) -> Any:  # noqa: ANN401  (whatever was given)
     if not isinstance(value, str):
         return value
@@ -166,4 +170,5 @@ StorageUrl = Annotated[str, AfterValidator(_storage_url)]
 StorageKey = Annotated[str, AfterValidator(_storage_key)]
 Folder = Annotated[Path, BeforeValidator(_folder)]
 WebVtt = Annotated[bool, AfterValidator(_convertible)]
+MaybeOff = BeforeValidator(_or_off)
 Hosts = Annotated[tuple[str, ...], BeforeValidator(_split_hosts), AfterValidator(_hosts)]

@@ -18,6 +18,8 @@ def settings_table() -> str:
         default = field.default
         if default is PydanticUndefined:
             shown = "required"
+        elif default is None:
+            shown = "off"
         else:
             shown = f"`{','.join(default) if isinstance(default, tuple) else default}`"
         rows.append(f"| `{name.upper()}` | {shown} | {field.description} |")
@@ -34,7 +36,7 @@ def test_the_example_documents_every_setting_with_its_default() -> None:
     example = (ROOT / ".env.example").read_text()
     given = dict(re.findall(r"^#? ?([A-Z_]+)=(.*)$", example, re.MULTILINE))
     for name, field in Settings.model_fields.items():
-        default = "" if field.default is PydanticUndefined else field.default
+        default = "" if field.default in {PydanticUndefined, None} else field.default
         default = ",".join(default) if isinstance(default, tuple) else str(default)
         assert given.pop(name.upper()) == default, name
     assert set(given) == {"POSTGRES_PASSWORD", "FLOWER_BASIC_AUTH"}

@@ -132,6 +132,11 @@ def test_settings_cannot_be_changed() -> None:
         ("max_exporting", "1e3", "valid integer"),
         ("claim_seconds", 1, "greater than or equal to 2"),
         ("sweep_seconds", 0.1, "greater than or equal to 0.2"),
+        ("delete_jobs_after_hours", 0, "greater than 0"),
+        ("delete_jobs_after_hours", 73, "less than or equal to 72"),
+        ("keep_history_days", -1, "greater than 0"),
+        ("keep_records_days", "3.9", "greater than or equal to 4"),
+        ("keep_records_days", "always", "valid number"),
         ("log_format", "JSON", "'auto', 'json' or 'console'"),
     ],
 )
@@ -150,6 +155,28 @@ def test_the_longest_wait_is_not_below_the_shortest() -> None:
 def test_a_wrong_shortest_wait_is_named_once() -> None:
     (line,) = refused(poll_min_seconds=-1, poll_max_seconds=1)
     assert line.startswith("POLL_MIN_SECONDS: ")
+
+
+OFF = ("delete_jobs_after_hours", "keep_history_days", "keep_records_days")
+
+
+@pytest.mark.parametrize("value", ["", " "])
+def test_what_is_off_is_so_where_its_variable_is_empty(
+    monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
+    for name in OFF:
+        assert getattr(loaded(), name) is None
+        monkeypatch.setenv(name.upper(), value)
+    settings = loaded()
+    assert (settings.delete_jobs_after, settings.keep_history, settings.keep_records) == (None,) * 3
+
+
+def test_what_is_off_is_on_where_its_variable_says_when(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in zip(OFF, ("0.5", "7", " 30 "), strict=True):
+        monkeypatch.setenv(name.upper(), value)
+    settings = loaded()
+    assert settings.delete_jobs_after == timedelta(minutes=30)
+    assert (settings.keep_history, settings.keep_records) == (timedelta(7), timedelta(30))
 
 
 def test_spans_have_their_units() -> None:
