@@ -16,6 +16,8 @@ from worker.cloudslicer.reply import NOT_FOUND, REFUSED
 from worker.errors import OutcomeUnknown, Permanent, Transient
 
 ERASED_AFTER = timedelta(hours=72)
+# What is said of a job that is to be deleted where its id is left out.
+NOTHING = "nothing"
 
 
 class Killed(BaseException):
@@ -103,7 +105,8 @@ class Uplynk(CloudSlicer):
     ) -> None:
         self.owner = ACCOUNT
         self.made: dict[str, Made] = {}
-        self.says: dict[str, str] = {}  # of jobs that are to be deleted; "" for nothing
+        self.deleted: set[str] = set()
+        self.says: dict[str, str] = {}  # of jobs that are to be deleted
         self.asked_to_delete: list[list[str]] = []
         self._clock, self._url, self._course, self._lag = clock, url, course, lag
 
@@ -154,20 +157,25 @@ class Uplynk(CloudSlicer):
 
     def delete_jobs(self, job_ids: Sequence[str]) -> dict[str, str]:
         """Forget the jobs, but for those of which something else is to be said, or nothing."""
-        answer: dict[str, str] = {}
+        self.asked_to_delete.append(list(job_ids))
+        words: dict[str, str] = {}
 
         def delete() -> str:
-            self.asked_to_delete.append(list(job_ids))
             for each in job_ids:
-                word = self.says.get(each, "deleted" if each in self.made else "Not found")
-                if word == "deleted":
-                    del self.made[each]
-                if word:
-                    answer[each] = word
+                word = self.says[each] if each in self.says else self._deleted(each)
+                if word != NOTHING:
+                    words[each] = word
             return ""
 
         self._called("delete", delete)
-        return answer
+        return words
+
+    def _deleted(self, job_id: str) -> str:
+        made = self.made.get(job_id)
+        if made is None or self.is_erased(made.job):
+            return "Not found"
+        self.deleted.add(job_id)
+        return "deleted"
 
     def get_asset(self, asset_id: str) -> Asset:
         """Return the asset, of a duration that nobody knows."""
@@ -183,6 +191,8 @@ class Uplynk(CloudSlicer):
 
     def is_erased(self, job: Job) -> bool:
         """Return whether Uplynk knows it no more."""
+        if job.id in self.deleted:
+            return True
         return job.finished_at is not None and self._clock() - job.finished_at >= ERASED_AFTER
 
     def _known(self, job_id: str) -> Job:

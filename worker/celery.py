@@ -254,6 +254,7 @@ settings = _settings()
 alarm = Alarm()
 slots = Slots()
 asking = Slots(limit=1)
+cleaning = Slots(limit=1)
 stopping = Stopping()
 try:
     app = make_app(settings)

@@ -1,6 +1,6 @@
 """Pure functions of time: when to look again, when to try again, when to give up."""
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from random import Random
 
 # A file that fails at once is tried again after about this long, and twice as long each time.
@@ -18,9 +18,17 @@ CAPTIONS_AGAIN = (
     timedelta(hours=6),
 )
 
+# Uplynk erases a job so long after it ended (uplynk-api: life cycle).
+JOB_ERASED_AFTER = timedelta(hours=72)
+# Jobs are taken off its list together that would be so at times no further apart.
+DELETED_TOGETHER_PART = 0.1
+DELETED_TOGETHER_MOST = timedelta(minutes=10)
+
 # A look comes up to this part earlier than its time, so that exports made together drift apart.
 # It is never later: the lag of detection is promised.
 JITTER = 0.2
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def next_look(
@@ -53,6 +61,18 @@ def retry_delay(attempt: int, *, random: Random, retry_after: timedelta | None =
 def captions_again(since: datetime, *, now: datetime) -> datetime | None:
     """Return when to ask again for captions whose film is stored since then; None: not any more."""
     return next((since + age for age in CAPTIONS_AGAIN if since + age > now), None)
+
+
+def delete_job_at(stored_at: datetime, *, after: timedelta, ended_at: datetime) -> datetime | None:
+    """Return when to take a job off Uplynk's list whose file was stored; None: it goes by itself.
+
+    That is `after` later, and up to a tenth of it more, ten minutes at the most: what is stored in
+    that time goes in one call. A job that ended is erased by Uplynk after JOB_ERASED_AFTER.
+    """
+    step = max(min(after * DELETED_TOGETHER_PART, DELETED_TOGETHER_MOST), timedelta.resolution)
+    at = stored_at + after
+    at += (_EPOCH - at) % step
+    return at if at < ended_at + JOB_ERASED_AFTER else None
 
 
 def is_over(since: datetime | None, *, limit: timedelta, now: datetime) -> bool:

@@ -20,6 +20,7 @@ from worker.celery import (
     app,
     asking,
     broker_errors,
+    cleaning,
     settings,
     slots,
     stopping,
@@ -168,6 +169,13 @@ def captions() -> Report:
     """Ask again for captions that could not be told; in one place of the pool at the most."""
     with asking.one() as free:
         return steps.captions(kit()) if free else Report({"state": "asked for already"})
+
+
+@app.task(name=str(Step.CLEAN), base=ExportTask)
+def clean() -> Report:
+    """Delete what has served and what is old; in one place of the pool at the most."""
+    with cleaning.one() as free:
+        return steps.clean(kit()) if free else Report({"state": "cleaned already"})
 
 
 @app.task(name=str(Step.SWEEP), base=ExportTask)

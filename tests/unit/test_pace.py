@@ -1,5 +1,6 @@
 """Pace: the waits as tables, and their bounds for any input."""
 
+import contextlib
 from datetime import UTC, datetime, timedelta
 from random import Random
 
@@ -144,3 +145,39 @@ def test_two_retries_are_not_together() -> None:
 )
 def test_what_lasts_its_limit_is_over(since: datetime | None, *, over: bool) -> None:
     assert pace.is_over(since, limit=timedelta(hours=1), now=NOW) is over
+
+
+@pytest.mark.parametrize(
+    ("after", "latest"),
+    [
+        (timedelta(hours=1), timedelta(minutes=6)),
+        (timedelta(hours=48), timedelta(minutes=10)),
+        (timedelta(seconds=1), timedelta(seconds=0.1)),
+    ],
+)
+def test_jobs_that_are_stored_in_a_while_are_deleted_together(
+    after: timedelta, latest: timedelta
+) -> None:
+    times = [NOW + latest * part / 50 for part in range(150)]
+    found = [pace.delete_job_at(time, after=after, ended_at=time) for time in times]
+    delays = [at - time - after for at, time in zip(found, times, strict=True) if at is not None]
+    assert len(delays) == len(times)
+    assert timedelta() <= min(delays)
+    assert max(delays) < latest
+    assert len(set(found)) <= 5
+
+
+def test_a_job_that_uplynk_erases_by_then_is_not_deleted() -> None:
+    ended_at, day = NOW - timedelta(hours=60), timedelta(hours=24)
+    assert pace.delete_job_at(NOW, after=day, ended_at=ended_at) is None
+    assert pace.delete_job_at(NOW, after=day / 4, ended_at=ended_at) == NOW + day / 4
+    assert pace.delete_job_at(NOW, after=pace.JOB_ERASED_AFTER, ended_at=NOW) is None
+
+
+@given(stored_at=st.datetimes(timezones=st.just(UTC)), hours=st.floats(1e-12, 72))
+def test_a_job_is_deleted_no_sooner_than_is_said(stored_at: datetime, hours: float) -> None:
+    after = timedelta(hours=hours)
+    with contextlib.suppress(OverflowError):
+        at = pace.delete_job_at(stored_at, after=after, ended_at=stored_at)
+        latest = stored_at + after * 1.1 + timedelta.resolution
+        assert at is None or stored_at + after <= at <= latest

@@ -75,6 +75,22 @@ def test_other_refusals_are_not_taken_for_not_found(text: str) -> None:
     assert refused({"error": 1, "msg": text}).code == "uplynk_refused"
 
 
+@pytest.mark.parametrize(
+    ("word", "is_gone"),
+    [
+        ("deleted", True),
+        ("Deleted\n", True),
+        ("Not found", True),
+        ("no such job", True),
+        ("", False),
+        ("not deleted", False),
+        ("Job is assigned", False),
+    ],
+)
+def test_a_job_is_gone_where_it_was_deleted_or_is_not_found(word: str, *, is_gone: bool) -> None:
+    assert reply.is_gone(word) is is_gone
+
+
 @pytest.mark.parametrize("once", [True, False])
 @pytest.mark.parametrize(
     "text",

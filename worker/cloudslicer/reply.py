@@ -105,6 +105,11 @@ class Reply:
         return self.envelope is not None and not troubled
 
 
+def is_gone(word: str) -> bool:
+    """Return whether this word of jobs/delete says that there is no such job, or none any more."""
+    return word.strip().lower() == "deleted" or bool(_SAYS_NOT_FOUND.search(word))
+
+
 def parse(answer: Answer, *, hide: Collection[str] = ()) -> Reply:
     """Return what can be read of an answer; whatever it echoes of `hide` is left out."""
     envelope = _envelope(answer.body)

@@ -2,6 +2,7 @@
 
 from worker.steps.cancel import cancel
 from worker.steps.captions import captions
+from worker.steps.clean import clean
 from worker.steps.create import create
 from worker.steps.download import download
 from worker.steps.kit import Kit
@@ -18,6 +19,7 @@ __all__ = [
     "Wake",
     "cancel",
     "captions",
+    "clean",
     "create",
     "download",
     "poll",

@@ -28,6 +28,8 @@ PATIENCE_SECONDS = 40.0
 # So much later those are taken up that the storage did not take, as long as Uplynk has the job.
 STORAGE_AGAIN = timedelta(minutes=10)
 STORAGE_MOST = timedelta(hours=72)
+# For so long the job of an export stays whose captions are just asked for.
+JOB_STAYS = timedelta(minutes=5)
 # How soon another message goes on, where there are more.
 NEXT = timedelta(seconds=1)
 
@@ -143,6 +145,8 @@ def _taken(kit: Kit) -> Export | None:
         export = claims.captions_due(session, now=now, account=kit.slicer.owner)
         if export is not None:
             export.captions_due_at = pace.captions_again(export.state_since, now=now)
+            if export.job_delete_at is not None:  # while they are asked for, they have their job
+                export.job_delete_at = max(export.job_delete_at, now + JOB_STAYS)
     return export
 
 
@@ -170,7 +174,7 @@ def _asked(kit: Kit, export: Export) -> str:
 def _record(kit: Kit, export: Export, found: Found) -> None:
     with kit.sessions.begin() as session:
         held = claims.locked(session, export.id)
-        if held.captions is Captions.UNKNOWN:
+        if held is not None and held.captions is Captions.UNKNOWN:
             set_down(held, found, stored_at=held.state_since, now=kit.now())
 
 
@@ -179,7 +183,8 @@ def _put_off(kit: Kit, export: Export, delay: timedelta, note: str | None = None
     with kit.sessions.begin() as session:
         now = kit.now()
         held = claims.locked(session, export.id)
-        if held.captions is not Captions.UNKNOWN:  # another had them in the meantime
+        # another had them in the meantime, or the export is not on record any more
+        if held is None or held.captions is not Captions.UNKNOWN:
             return
         is_worth_it = now - held.state_since < STORAGE_MOST
         held.captions_due_at = now + delay if is_worth_it else None

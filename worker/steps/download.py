@@ -3,11 +3,13 @@
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy import ColumnElement
 
 from models import Export, State, claims
+from worker import pace
 from worker.errors import ClaimLost, ExportError, Permanent, Stopping, Transient
 from worker.logs import get_logger
 from worker.settings import Settings
@@ -170,6 +172,7 @@ def _stored(kit: Kit, export: Export, brought: Brought) -> Report:
         held.audio_profile = brought.film.audio_profile
         held.width, held.height = brought.film.width, brought.film.height
         held.storage_url = brought.storage_url
+        held.job_delete_at = _job_delete_at(kit.settings, held, stored_at=now)
         set_down(held, brought.captions, stored_at=now, now=now)
         captions_due_at = held.captions_due_at
         waiting = claims.due(
@@ -191,6 +194,13 @@ def _stored(kit: Kit, export: Export, brought: Brought) -> Report:
     if captions_due_at is not None:
         wakes += (Wake(Step.CAPTIONS, at=captions_due_at),)
     return _told(export, wakes, bytes=size, state=str(State.STORED))
+
+
+def _job_delete_at(settings: Settings, export: Export, *, stored_at: datetime) -> datetime | None:
+    if settings.delete_jobs_after is None:
+        return None
+    ended_at = export.job_finished_at or export.done_at or stored_at
+    return pace.delete_job_at(stored_at, after=settings.delete_jobs_after, ended_at=ended_at)
 
 
 def _failed(kit: Kit, export: Export, error: ExportError) -> Report:

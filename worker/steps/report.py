@@ -16,6 +16,7 @@ class Step(StrEnum):
     DOWNLOAD = "exports.download"
     CAPTIONS = "exports.captions"
     SWEEP = "exports.sweep"
+    CLEAN = "exports.clean"
     CANCEL = "exports.cancel"
     RETRY = "exports.retry"
 

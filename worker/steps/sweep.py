@@ -6,6 +6,7 @@ from sqlalchemy import select
 
 from models import Export, State, claims
 from models.state import TERMINAL
+from worker.steps.clean import wakes as cleaning
 from worker.steps.kit import Kit
 from worker.steps.report import Report, Step, Wake
 from worker.transfer.parts import exports_in, remove_abandoned
@@ -40,6 +41,7 @@ def sweep(kit: Kit) -> Report:
         claimed = claims.next_due(session, State.DOWNLOADING, account=account)
         captions = claims.next_captions_due(session, account=account)
         kit.governor.watch(session)
+        to_clean = cleaning(kit, session)
     _tidy(kit)
     wakes += [Wake(Step.DOWNLOAD, export_id) for export_id in downloads]
     # one that waits for its next try, or whose taker died
@@ -47,6 +49,7 @@ def sweep(kit: Kit) -> Report:
         wakes.append(Wake(Step.SWEEP, at=claimed))
     if captions is not None:
         wakes.append(Wake(Step.CAPTIONS, at=captions if captions > now else None))
+    wakes += to_clean
     woken = [str(wake.step) for wake in wakes if wake.at is None]
     return Report({"woken": woken}, tuple(wakes))
 
