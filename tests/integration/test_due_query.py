@@ -17,11 +17,11 @@ from uuid import UUID, uuid4
 
 import psycopg
 import pytest
-from sqlalchemy import Connection, event, make_url, select
+from sqlalchemy import Connection, TextClause, event, make_url, select
 from sqlalchemy.orm import Session
 
 import migrations
-from models import Audio, Export, History, Request, State, admission, claims
+from models import Audio, Export, History, Request, State, admission, claims, deletions, pruning
 from models.export import IS_UNDER_WAY
 from tests.engines import opened
 from worker.steps import bulk
@@ -36,6 +36,7 @@ WINDOW = {State.SUBMITTING, State.EXPORTING}
 
 DUE, TURNS, DOWNLOADS = "ix_exports_due", "ix_exports_turns", "ix_exports_downloads"
 CAPTIONS = "ix_exports_captions_due"
+TO_DELETE = "ix_exports_job_delete_at"
 # of a list some assets are stored, and some are under way
 LIST = [
     Entry(f"{state}{number}", Wish(asset=md5(f"{state}{number}".encode()).hexdigest()))  # noqa: S324
@@ -60,6 +61,18 @@ def taking(state: State, limit: int = 1) -> Query:
 
 def looking(state: State) -> Query:
     return lambda session: claims.due(session, state, now=NOW, limit=8, account=ACCOUNT)
+
+
+def old(ended: TextClause) -> Query:
+    return lambda session: pruning.old_exports(
+        session,
+        pruning.Place(NOW - timedelta(days=100), 5),
+        ended=ended,
+        account=ACCOUNT,
+        before=NOW - timedelta(days=60),
+        limit=20,
+        only=pruning.is_free(keeps_jobs=True),
+    )
 
 
 QUERIES: dict[str, tuple[str, Query]] = {
@@ -133,6 +146,22 @@ QUERIES: dict[str, tuple[str, Query]] = {
     "next captions due": (
         CAPTIONS,
         lambda session: claims.next_captions_due(session, account=ACCOUNT),
+    ),
+    "jobs to be deleted": (
+        TO_DELETE,
+        lambda session: deletions.take(session, now=NOW, until=UNTIL, limit=20, account=ACCOUNT),
+    ),
+    "next job to be deleted": (
+        TO_DELETE,
+        lambda session: deletions.next_due(session, account=ACCOUNT),
+    ),
+    "old stored": ("ix_exports_stored", old(pruning.ENDED[0])),
+    "old without a file": ("ix_exports_without_file", old(pruning.ENDED[1])),
+    "old refused": (
+        "ix_requests_without_export",
+        lambda session: pruning.old_requests(
+            session, place=pruning.Place(), before=NOW - timedelta(days=30), limit=20
+        ),
     ),
     "the window": (DUE, lambda session: claims.count(session, WINDOW, account=ACCOUNT)),
     "held": ("pk_exports", lambda session: claims.held(session, ONE, ONE)),
@@ -238,6 +267,31 @@ AROUND = (
     SELECT id, now(), 'requested', '' FROM exports LIMIT 50000
     """,
 )
+# What comes with the backlog, and is in no statistics either.
+BESIDE = (
+    """
+    UPDATE exports SET job_id = id::text, job_delete_at = state_since + interval '1 day'
+    WHERE state_since > now() - interval '9 days'
+    """,
+    """
+    INSERT INTO exports (id, account, asset, audio, priority, requester, state, state_since,
+                         created_at, attempts, looks, polls)
+    SELECT gen_random_uuid(), 'a', md5('x' || g), 'he-aac', 0, '',
+           CASE WHEN g % 2 = 0 THEN 'failed' ELSE 'cancelled' END,
+           now() - g * interval '5 minutes', now(), 0, 0, 0
+    FROM generate_series(1, 30000) g
+    """,
+    """
+    INSERT INTO requests (id, priority, metadata, created_at)
+    SELECT 'refused-' || g, 0, '{}', now() - g * interval '1 hour' FROM generate_series(1, 3000) g
+    """,
+    """
+    INSERT INTO notifications (id, request_id, channel, type, payload, created_at, due_at, attempts)
+    SELECT gen_random_uuid(), id, 'task', 'export.stored', '{}', now(),
+           CASE WHEN random() < 0.01 THEN now() END, 0
+    FROM requests
+    """,
+)
 BACKLOG = {
     State.REQUESTED: (40_000, "now() - g * interval '1 second'"),
     State.EXPORTING: (9_000, "now() + (g - 500) * interval '1 second'"),
@@ -252,10 +306,10 @@ MOST_ROWS = {
     "under way of a list": 500,
     "stored lately": 1000,
 }
-# These may read what they find in whatever order it lies.
 # These sort the little that they find, to lock it in one order.
 SORTED = {"under way of a list"}
-ORDERLESS = {"of a page", "stored of a list"}
+# These may read what they find in whatever order it lies.
+ORDERLESS = {"of a page", "stored of a list", "old stored", "old without a file"}
 
 Plans = dict[tuple[str, str], list[Any]]
 
@@ -298,6 +352,8 @@ def planned(url: str) -> Iterator[tuple[tuple[str, str], list[Any]]]:
         connection.execute("ANALYZE")
         for state, (number, due_at) in BACKLOG.items():
             fill(connection, state, number, due_at)
+        for statement in BESIDE:
+            connection.execute(statement)
         yield from ((("old", name), explain(url, name)) for name in QUERIES)
         connection.execute("ANALYZE")
         yield from ((("new", name), explain(url, name)) for name in QUERIES)

@@ -73,13 +73,15 @@ MAKERS = {
     "cancel": "poll",
     "asset": "download",
     "publish": "download",
+    "delete": "clean",
 }
 
 deeds = st.one_of(
     st.just(("wait", None)),
     st.tuples(st.just("move"), st.sampled_from(SECONDS)),
     st.tuples(
-        st.sampled_from(["submit", "poll", "sweep", "download"]), st.integers(0, WORKERS - 1)
+        st.sampled_from(["submit", "poll", "sweep", "download", "clean"]),
+        st.integers(0, WORKERS - 1),
     ),
     st.tuples(st.sampled_from(["cancel", "retry"]), st.integers(0, 9)),
     st.tuples(st.just("create"), st.tuples(st.sampled_from(ASSETS), st.booleans())),
@@ -160,7 +162,7 @@ class Exports(RuleBasedStateMachine):
         self.kits = [self.kit() for _ in range(WORKERS)]
 
     def kit(self) -> Kit:
-        kit = make_kit(self.sessions, self.folder, now=self.clock)
+        kit = make_kit(self.sessions, self.folder, now=self.clock, delete_jobs_after_hours=1)
         storage = Hooked(kit.settings.storage_url, self.course)
         return replace(kit, slicer=self.uplynk, storage=storage)
 
@@ -269,6 +271,9 @@ class Exports(RuleBasedStateMachine):
     def _download(self, worker: int) -> None:
         steps.download(self.kits[worker], UUID(int=0))  # it does what is most urgent
 
+    def _clean(self, worker: int) -> None:
+        steps.clean(self.kits[worker])
+
     def _sweep(self, worker: int) -> None:
         self.sweep(self.kits[worker])
 
@@ -322,6 +327,11 @@ class Exports(RuleBasedStateMachine):
         assert missing <= sought, (missing, sought)
 
     @invariant()
+    def only_jobs_whose_files_are_stored_are_deleted(self) -> None:
+        stored = {each.job_id for each in self.exports() if each.state is State.STORED}
+        assert {job_id for ids in self.uplynk.asked_to_delete for job_id in ids} <= stored
+
+    @invariant()
     def rows_are_sound(self) -> None:
         exports = self.exports()
         for each in exports:
@@ -370,6 +380,9 @@ class Exports(RuleBasedStateMachine):
             self.clock.move(seconds=1)
         self.no_job_is_lost_sight_of_and_none_is_made_twice()
         self.rows_are_sound()
+        while left := [each.job_delete_at for each in self.exports() if each.job_delete_at]:
+            self.clock.time = max(self.clock(), min(left))
+            steps.clean(kit)
         with self.sessions.begin() as session:
             for request in session.scalars(select(Request)):
                 assert request.state in TERMINAL
