@@ -1,6 +1,7 @@
 """The main job: what a CMS sends by name ends as a file in storage, or as a failure in words."""
 
 import hashlib
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -8,9 +9,10 @@ from urllib.parse import unquote, urlsplit
 import av
 from sqlalchemy import select
 
-from models import Captions, Export, History, Request, State
+from models import Captions, Cleaning, Export, History, Request, State
 from tests.acceptance.stage import Stage
-from tests.factories import ASSET, an_asset
+from tests.factories import ACCOUNT, ASSET, an_asset
+from tests.slicers import make_slicer
 from tests.waiting import wait_until
 
 
@@ -64,6 +66,40 @@ def test_captions_that_could_not_be_told_are_asked_for_again(stage: Stage) -> No
             return session.get_one(Export, export_id).captions_url
 
     assert ASSET in path_of(wait_until(found, what="captions")).read_text()
+
+
+def test_a_job_whose_file_is_stored_goes_off_uplynks_list_and_no_other(
+    stage: Stage, pool: str
+) -> None:
+    uplynk = make_slicer(stage.emulator.url)
+    others = [uplynk.create_export(an_asset(), aaclc=False).id for _ in range(2)]
+    stage.settings["DELETE_JOBS_AFTER_HOURS"] = "0.0003"  # a second
+    stage.start(pool)
+    jobs = {stage.stored(stage.send(asset=an_asset())).job_id for _ in range(2)}
+
+    def exports_listed() -> set[str]:
+        return {job.id for job in uplynk.list_jobs(limit=100) if job.is_export}
+
+    wait_until(lambda: jobs.isdisjoint(exports_listed()), what="a list without our jobs")
+    assert exports_listed() == set(others)
+    wait_until(
+        lambda: all(export.job_delete_at is None for export in stage.exports()), what="the record"
+    )
+    assert all(export.state is State.STORED for export in stage.exports())
+
+
+def test_records_go_when_they_are_old_and_the_file_stays(stage: Stage) -> None:
+    stage.settings["KEEP_RECORDS_DAYS"] = "30"
+    stage.start("prefork")
+    old, young = stage.stored(stage.send(asset=an_asset())), stage.send(asset=an_asset())
+    stage.stored(young)
+    with stage.sessions.begin() as session:  # as if it were a month later
+        session.get_one(Export, old.id).state_since -= timedelta(days=31)
+        row = session.get_one(Cleaning, ACCOUNT)
+        row.due_at -= timedelta(hours=1)
+    wait_until(lambda: len(stage.exports()) == 1, what="the record to go")
+    assert stage.request(young) is not None
+    assert path_of(old.storage_url).exists()
 
 
 def test_the_same_message_three_times_makes_one_export(stage: Stage, pool: str) -> None:
@@ -143,5 +179,5 @@ def test_celery_answers_as_any_user_expects(stage: Stage, pool: str) -> None:
     )
     assert "pong" in pong.stdout
     registered = stage.celery("inspect", "registered").stdout
-    for task in ("create", "submit", "poll", "download", "sweep"):
+    for task in ("create", "submit", "poll", "download", "sweep", "clean"):
         assert f"exports.{task}" in registered
