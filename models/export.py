@@ -26,7 +26,7 @@ IS_UNDER_WAY = text(
 )
 _IS_DUE = text("due_at IS NOT NULL")
 _IS_REQUESTED = text(f"state = '{State.REQUESTED}'")
-IS_STORED = text(f"state = '{State.STORED}'")
+_IS_STORED = text(f"state = '{State.STORED}'")
 IS_WITHOUT_FILE = text(f"state IN ('{State.FAILED}', '{State.CANCELLED}')")
 _IS_DOWNLOADING = text(f"state = '{State.DOWNLOADING}'")
 _IS_UNWANTED = text("unwanted_since IS NOT NULL AND due_at IS NOT NULL")
@@ -94,8 +94,8 @@ class Export(Base):
             "ix_exports_stored",
             "account",
             "state_since",
-            postgresql_where=IS_STORED,
-            sqlite_where=IS_STORED,
+            postgresql_where=_IS_STORED,
+            sqlite_where=_IS_STORED,
         ),
         # pruning.old_exports
         Index(

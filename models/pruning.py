@@ -13,15 +13,15 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, TextClause, delete, literal, select
 from sqlalchemy.orm import Session
 
-from models.claims import usual
-from models.export import IS_STORED, IS_WITHOUT_FILE, Export
+from models.claims import in_state, usual
+from models.export import IS_WITHOUT_FILE, Export
 from models.history import History
 from models.notification import Notification
 from models.request import Request
-from models.state import TERMINAL
+from models.state import TERMINAL, State
 
 # The ways of ending, each in the words of its index by age.
-ENDED = (IS_STORED, IS_WITHOUT_FILE)
+ENDED: tuple[ColumnElement[bool] | TextClause, ...] = (in_state(State.STORED), IS_WITHOUT_FILE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ def old_exports(
     session: Session,
     place: Place,
     *,
-    ended: TextClause,
+    ended: ColumnElement[bool] | TextClause,
     account: str,
     before: datetime,
     limit: int,

@@ -17,7 +17,7 @@ from uuid import UUID, uuid4
 
 import psycopg
 import pytest
-from sqlalchemy import Connection, TextClause, event, make_url, select
+from sqlalchemy import ColumnElement, Connection, TextClause, event, make_url, select
 from sqlalchemy.orm import Session
 
 import migrations
@@ -63,7 +63,7 @@ def looking(state: State) -> Query:
     return lambda session: claims.due(session, state, now=NOW, limit=8, account=ACCOUNT)
 
 
-def old(ended: TextClause) -> Query:
+def old(ended: ColumnElement[bool] | TextClause) -> Query:
     return lambda session: pruning.old_exports(
         session,
         pruning.Place(NOW - timedelta(days=100), 5),
