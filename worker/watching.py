@@ -15,6 +15,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from models import Export, State, admission, claims
+from models.export import IS_WITHOUT_FILE
 from models.pause import EVERYBODY
 from models.state import UNDER_WAY
 from worker import tables
@@ -91,9 +92,10 @@ def look(session: Session, account: str, *, now: datetime) -> Look:
     failed = session.execute(
         select(Export.error_code, func.count())
         .where(
-            claims.in_state(State.FAILED),
+            IS_WITHOUT_FILE,
             Export.account == account,
             Export.state_since > now - LATELY,
+            Export.state == State.FAILED,
         )
         .group_by(Export.error_code)
     )
