@@ -16,6 +16,7 @@ from models.claims import in_state, usual
 from models.database import inserted
 from models.export import IS_UNDER_WAY, Export
 from models.pause import EVERYBODY, Pause
+from models.request import Request
 from models.state import State
 from models.turn import Turn
 
@@ -123,10 +124,39 @@ def _served(session: Session, account: str, requester: str) -> None:
 
 
 def pause(session: Session, *, account: str, requester: str, now: datetime) -> bool:
-    """Have nothing more asked for; returns False if it is so already."""
+    """Have nothing more asked for; returns False if it is so already.
+
+    Who is just about to ask is waited for: after the commit nobody begins. What others want as well
+    is theirs from now on.
+    """
+    lock(session)
     if session.get(Pause, (account, requester)) is not None:
         return False
-    return inserted(session, Pause(account=account, requester=requester, since=now))
+    if not inserted(session, Pause(account=account, requester=requester, since=now)):
+        return False
+    _hand_over(session, account, requester)
+    return True
+
+
+def _hand_over(session: Session, account: str, requester: str) -> None:
+    """Have what waits for this one, and not for it alone, wait for others who are not paused."""
+    paused = who_is_paused(session, account)
+    other = (
+        select(Request.requester)
+        .where(
+            Request.export_id == Export.id,
+            Request.cancelled_at.is_(None),
+            Request.requester.not_in(paused),
+        )
+        .order_by(Request.priority.desc(), Request.created_at)
+        .limit(1)
+        .scalar_subquery()
+    )
+    is_its = (in_state(State.REQUESTED), Export.account == account, Export.requester == requester)
+    rows = select(Export).where(*is_its, other.is_not(None)).order_by(Export.asset, Export.audio)
+    for export in session.scalars(rows.with_for_update()).all():
+        export.requester = session.scalars(select(other).where(Export.id == export.id)).one()
+        enter(session, account, export.requester)
 
 
 def resume(session: Session, *, account: str, requester: str) -> bool:

@@ -9,7 +9,7 @@ from models.database import inserted
 from models.state import TERMINAL
 from worker.logs import get_logger
 from worker.steps.report import Report, Step, Wake
-from worker.steps.wanted import locked, waiting
+from worker.steps.wanted import locked, take_turn, waiting
 from worker.steps.wish import check_id
 
 _log = get_logger(__name__)
@@ -40,7 +40,7 @@ def cancel(sessions: sessionmaker[Session], request_id: str, *, now: datetime) -
         session.flush()
         others = waiting(session, export)
         if others:
-            export.priority = max(each.priority for each in others)
+            take_turn(session, export, others)
             return _told(request)
         wakes = _abandon(export, now=now)
     _log.info("export abandoned", export_id=str(export.id), state=str(export.state))

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from models import Audio, Export, Request, State, admission
+from models import Audio, Export, Request, admission
 from models.database import inserted
 from models.export import IS_UNDER_WAY
 from worker.cloudslicer.job import storable
@@ -129,10 +129,11 @@ def join(
     """
     if paused is None:
         paused = admission.who_is_paused(session, export.account)
-    waits_for_nothing = export.state is State.REQUESTED and export.requester in paused
-    if priority > export.priority or (waits_for_nothing and requester not in paused):
-        export.priority, export.requester = max(priority, export.priority), requester
+    is_held, may_go = export.requester in paused, requester not in paused
+    if (is_held and may_go) or (priority > export.priority and (is_held or may_go)):
         admission.enter(session, export.account, requester)
+        export.requester = requester
+    export.priority = max(priority, export.priority)
     export.unwanted_since = None
 
 

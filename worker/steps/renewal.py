@@ -6,7 +6,7 @@ from sqlalchemy.orm import Session
 
 from models import Export
 from worker.steps.kit import Kit
-from worker.steps.wanted import waiting
+from worker.steps.wanted import take_turn, waiting
 
 # Uplynk erases a job 72 hours after it ended (uplynk-api: life cycle); clocks may differ.
 ERASED_AFTER = timedelta(hours=71)
@@ -43,12 +43,13 @@ def renew(session: Session, export: Export, *, now: datetime, renewals: int) -> 
         account=export.account,
         asset=export.asset,
         audio=export.audio,
-        priority=max(request.priority for request in requests),
+        priority=export.priority,
         requester=export.requester,
         now=now,
         reason=f"in the place of export {export.id} (job {export.job_id or 'unknown'})",
     )
     successor.renewals = renewals
+    take_turn(session, successor, requests)
     for request in requests:
         request.export = successor
     session.flush()

@@ -6,7 +6,7 @@ from datetime import datetime
 from sqlalchemy import select
 from sqlalchemy.orm import Session, sessionmaker
 
-from models import Export, Request, State, admission
+from models import Export, Request, State
 from models.state import UNDER_WAY
 from worker.cloudslicer.reply import NOT_FOUND, REFUSED
 from worker.errors import InvalidRequest
@@ -14,7 +14,7 @@ from worker.logs import get_logger
 from worker.steps.create import join, under_way
 from worker.steps.renewal import renew
 from worker.steps.report import Report, Step, Wake
-from worker.steps.wanted import locked
+from worker.steps.wanted import locked, take_turn, waiting
 from worker.steps.wish import check_id
 
 # One message retries so many at the most, and sends itself on.
@@ -152,14 +152,12 @@ def _taken_up(session: Session, request: Request, export: Export, *, now: dateti
         request.export = other
         join(session, other, request.priority, request.requester)
         return other
-    # its turn may be forgotten since it ended
-    admission.enter(session, export.account, export.requester)
+    session.flush()  # that it is wanted again
     state = _where(export)
     if state is None:
-        session.flush()  # that it is wanted again
         return renew(session, export, now=now, renewals=0) or export
     export.retry(state, now=now, reason="retried")
-    export.priority = max(export.priority, request.priority)
+    take_turn(session, export, waiting(session, export))
     return export
 
 

@@ -1,9 +1,11 @@
 """Wanted: a request and its export, locked together in the order that keeps them from deadlocks."""
 
+from collections.abc import Sequence
+
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from models import Export, Request, claims
+from models import Export, Request, admission, claims
 from worker.errors import Transient
 
 MOST_MOVES = 5
@@ -46,3 +48,16 @@ def waiting(session: Session, export: Export) -> list[Request]:
             .execution_options(populate_existing=True)
         )
     )
+
+
+def take_turn(session: Session, export: Export, requests: Sequence[Request]) -> None:
+    """Have the export take the turn of who wants it most urgently, of the first of these.
+
+    Those who are paused come after the others: an export is held up by nobody who is not alone.
+    """
+    paused = admission.who_is_paused(session, export.account)
+    first_first = sorted(requests, key=lambda request: request.created_at)
+    first = max(first_first, key=lambda each: (each.requester not in paused, each.priority))
+    admission.enter(session, export.account, first.requester)
+    export.requester = first.requester
+    export.priority = max(request.priority for request in requests)
