@@ -39,6 +39,8 @@ _TIMEOUTS = (
 
 _READ_ONLY = "25006"  # read_only_sql_transaction (PostgreSQL's manual, appendix A)
 
+_READS_ONLY = "reads_only"  # an execution option of ours
+
 _SQLITE_PRAGMAS = {
     # each commit is on the disk: that Uplynk was asked must outlive a power cut
     "synchronous": "FULL",
@@ -84,6 +86,11 @@ def _leave_read_only(context: ExceptionContext) -> None:
     """
     if getattr(context.original_exception, "sqlstate", None) == _READ_ONLY:
         context.is_disconnect = True
+
+
+def for_reading(engine: Engine) -> Engine:
+    """Return the engine for who only reads: on SQLite that keeps no writer waiting."""
+    return engine.execution_options(**{_READS_ONLY: True})
 
 
 def open_sessions(engine: Engine) -> sessionmaker[Session]:
@@ -157,4 +164,5 @@ def _write_ahead(cursor: sqlite3.Cursor) -> None:
 
 
 def _begin_immediate(connection: Connection) -> None:
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
+    reads = connection.get_execution_options().get(_READS_ONLY)
+    connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")

@@ -9,14 +9,15 @@ from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any
 
-from sqlalchemy import case, func, select, tuple_
+from sqlalchemy import and_, case, func, select, tuple_
 from sqlalchemy.orm import Session, sessionmaker
 
 from models import Batch, Export, Request, State
-from models.database import open_engine, open_sessions
+from models.database import for_reading, open_engine, open_sessions
 from models.state import TERMINAL
 from worker import tables
 from worker.clock import Clock
+from worker.errors import SettingsError
 from worker.lists import Line
 from worker.settings import AccountSettings, ClientSettings
 from worker.steps import bulk
@@ -56,10 +57,6 @@ COLUMNS = (
     "created_at",
     "metadata",
 )
-
-
-class OtherAccountError(Exception):
-    """A batch of this name is another account's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,35 +111,55 @@ def time_left(left: int, lately: tuple[int, timedelta]) -> timedelta | None:
 
 
 @contextmanager
-def opened(settings: ClientSettings) -> Iterator[tuple[sessionmaker[Session], Clock]]:
-    """Give sessions on the settings' database and its clock, for as long as the context lasts."""
+def opened(
+    settings: ClientSettings, *, reads: bool = False
+) -> Iterator[tuple[sessionmaker[Session], Clock]]:
+    """Give sessions on the settings' database and its clock, for as long as the context lasts.
+
+    Those of who only `reads` keep nobody waiting.
+    """
     engine = open_engine(settings.database_url)
     try:
-        yield open_sessions(engine), Clock(engine)
+        yield open_sessions(for_reading(engine) if reads else engine), Clock(engine)
     finally:
         engine.dispose()
 
 
 def record(
-    settings: AccountSettings, where: Batchful, lines: Iterable[Line]
+    settings: AccountSettings, name: str, lines: Iterable[Line], *, again: bool
 ) -> Iterator[tuple[Line, Outcome | None]]:
     """Set down the requests of a list; gives what became of each line, some at a time.
 
     There is no outcome of a line that is wrong, or repeats another. What was given is on record:
-    who stops between may begin anew.
+    who stops between may begin anew. `again` has exported what was stored before the batch began.
 
     Raises:
-        OtherAccountError: the batch is another account's.
+        SettingsError: the batch is another account's.
     """
     with opened(settings) as (sessions, now):
-        batch = bulk.open_batch(sessions, where.batch, account=where.account, now=now())
-        if batch.account != where.account:
-            raise OtherAccountError(f"batch {batch.name} is one of account {batch.account}")
+        where = None
         for some in chunks(lines):
+            if where is None:
+                batch = bulk.open_batch(sessions, name, account=settings.uplynk_user_id, now=now())
+                where = in_batch(settings, batch, again=again)
             entries = [line.entry for line in some if line.entry and line.repeats is None]
             outcomes = iter(bulk.record(sessions, where, entries, now=now()))
             for line in some:
                 yield line, next(outcomes) if line.entry and line.repeats is None else None
+
+
+def in_batch(settings: AccountSettings, batch: Batch, *, again: bool) -> Batchful:
+    """Return where the entries of a batch belong, and how they are taken.
+
+    Raises:
+        SettingsError: the batch is another account's.
+    """
+    if batch.account != settings.uplynk_user_id:
+        raise SettingsError(
+            f"batch {batch.name} is one of account {batch.account}; name another --batch, or set"
+            " UPLYNK_USER_ID to that"
+        )
+    return Batchful(batch.account, batch.name, since=batch.created_at if again else None)
 
 
 def chunks(lines: Iterable[Line]) -> Iterator[list[Line]]:
@@ -162,29 +179,38 @@ def totals(session: Session, name: str, *, now: datetime) -> Totals | None:
     batch = session.get(Batch, name)
     if batch is None:
         return None
-    joined = select().select_from(Request).outerjoin(Export, Request.export_id == Export.id)
-    of_it = joined.where(Request.batch == name)
-    is_stored = of_it.where(Export.state == State.STORED, Request.cancelled_at.is_(None))
-    counted = session.execute(of_it.add_columns(_STATE, func.count()).group_by(_STATE)).all()
+    is_stored = and_(Export.state == State.STORED, Request.cancelled_at.is_(None))
+    is_late = and_(is_stored, Export.state_since > now - LATELY)
     code = func.coalesce(Request.error_code, Export.error_code)
-    is_failed = _STATE.in_([str(State.FAILED)])
-    failed = of_it.where(is_failed).add_columns(code, func.count()).group_by(code)
-    size, seconds = session.execute(
-        is_stored.add_columns(func.sum(Export.size_bytes), func.sum(Export.duration_seconds))
-    ).one()
-    number, first = session.execute(
-        is_stored.where(Export.state_since > now - LATELY).add_columns(
-            func.count(), func.min(Export.state_since)
+    rows = session.execute(
+        select(
+            _STATE.label("state"),
+            code.label("code"),
+            func.count().label("requests"),
+            func.sum(Export.size_bytes).filter(is_stored).label("size_bytes"),
+            func.sum(Export.duration_seconds).filter(is_stored).label("seconds"),
+            func.count().filter(is_late).label("lately"),
+            func.min(Export.state_since).filter(is_late).label("first"),
         )
-    ).one()
+        .select_from(Request)
+        .outerjoin(Export, Request.export_id == Export.id)
+        .where(Request.batch == name)
+        .group_by(_STATE, code)
+    ).all()
+    states, codes = Counter[State](), Counter[str]()
+    for row in rows:
+        states[State(row.state)] += row.requests
+        if row.state == State.FAILED:
+            codes[row.code or "unknown"] += row.requests
+    first = min((row.first for row in rows if row.first is not None), default=now)
     return Totals(
         name=name,
         created_at=batch.created_at,
-        states=Counter({State(state): number for state, number in counted}),
-        codes=Counter({code or "unknown": number for code, number in session.execute(failed)}),
-        size_bytes=int(size or 0),
-        seconds=float(seconds or 0),
-        lately=(number, now - (first or now)),
+        states=states,
+        codes=codes,
+        size_bytes=int(sum(row.size_bytes or 0 for row in rows)),
+        seconds=float(sum(row.seconds or 0 for row in rows)),
+        lately=(sum(row.lately for row in rows), now - first),
     )
 
 

@@ -13,6 +13,8 @@ from worker.steps import Kit
 TRIES = 4
 FIRST_PAUSE_SECONDS = 1.0
 MOST_PAUSE_SECONDS = 60.0
+# Where Uplynk refuses to tell of so many, one by one, and told of none before, it tells of none.
+MOST_REFUSALS = 3
 
 _Told = TypeVar("_Told")
 
@@ -57,11 +59,12 @@ class Inquiry:
         try:
             asset = self._patiently(lambda: self._kit.slicer.get_asset(asset_id))
         except Permanent as error:
-            if error.code != NOT_FOUND:
-                if not self._is_heard:  # it is not about this asset
-                    raise
-                self.refusals[asset_id] = error.message
-            self._is_heard = True
+            if error.code == NOT_FOUND:
+                self._is_heard = True
+                return None
+            self.refusals[asset_id] = error.message
+            if not self._is_heard and len(self.refusals) >= MOST_REFUSALS:
+                raise  # it is not about the assets
             return None
         self._is_heard = True
         return asset

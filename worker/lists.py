@@ -21,6 +21,10 @@ from worker.steps.wish import Wish, check_id, is_asset, read
 # The ids of requests of a list are made in this namespace (RFC 9562, 5.5).
 _NAMESPACE = UUID("7b1d3a86-0c0f-4f6e-9a55-3f0a2b6f1c27")
 _DELIMITERS = ",;\t"
+_OTHER = (
+    "its id, {}, is that of line {}, which asks for something else or has other metadata; it needs"
+    " an id of its own"
+)
 _FLAGS = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
 # Arguments that have members, each of which may be a column.
 _MEMBERS = {"metadata", "callback"}
@@ -68,16 +72,30 @@ def lines(source: Iterable[bytes], *, batch: str, defaults: Mapping[str, Any]) -
     first = next(numbered, None)
     if first is None:
         raise ListError("it is empty")
-    parse, is_header = _parser(_first_line(first[1]))
-    seen: dict[str, int] = {}
+    try:
+        parse, is_header = _parser(_first_line(first[1]))
+    except ValueError as error:
+        raise ListError(f"its first line {error}") from None
+    seen: dict[str, tuple[int, int]] = {}
     for number, line in numbered if is_header else chain([first], numbered):
         try:
             entry = _entry(parse(_text(line)), batch, defaults)
         except ValueError as error:
             yield Line(number, wrong=str(error))
             continue
-        repeated = seen.setdefault(entry.request_id, number)
-        yield Line(number, entry, repeats=repeated if repeated != number else None)
+        what = _what(entry.wish)
+        before, same = seen.setdefault(entry.request_id, (number, what))
+        if before == number:
+            yield Line(number, entry)
+        elif same == what:
+            yield Line(number, entry, repeats=before)
+        else:
+            yield Line(number, wrong=_OTHER.format(entry.request_id, before))
+
+
+def _what(wish: Wish) -> int:
+    """Return a number that tells a wish from others that differ in more than their urgency."""
+    return hash(wish.model_dump_json(exclude={"priority", "requester"}))
 
 
 def request_id(batch: str, wish: Wish) -> str:
@@ -95,7 +113,8 @@ def _entry(arguments: dict[str, Any], batch: str, defaults: Mapping[str, Any]) -
     if given is not None and not isinstance(given, str):
         raise ValueError("the id is no text")
     try:
-        wish = read({**defaults, **arguments})
+        said = {name: value for name, value in arguments.items() if value is not None}
+        wish = read({**defaults, **said})
         entry = Entry(given if given is not None else request_id(batch, wish), wish)
         check_id(entry.request_id)
     except InvalidRequest as error:

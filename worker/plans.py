@@ -124,9 +124,10 @@ def planned(kit: Kit, where: Batchful, lines: Iterable[Line], plan: Plan) -> Ite
             outcome = told[line.entry.request_id]
             if outcome is Outcome.NEW and line.entry.key in begun:
                 outcome = Outcome.SHARED
-            begun.add(line.entry.key)
+            if outcome in {Outcome.NEW, Outcome.SHARED, Outcome.STORED}:
+                begun.add(line.entry.key)
             plan.clashing += outcome is Outcome.CLASH
-            plan.known += outcome is Outcome.KNOWN
+            plan.known += outcome in {Outcome.KNOWN, Outcome.ELSEWHERE}
             plan.shared += outcome is Outcome.SHARED
             plan.stored += outcome is Outcome.STORED
             if outcome is Outcome.CLASH:

@@ -8,14 +8,14 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from models import Export, History, Request, State
-from models.database import open_engine, open_sessions
+from models.database import for_reading, open_engine, open_sessions
 from worker.settings import ClientSettings
 
 
 @contextmanager
 def reading(settings: ClientSettings) -> Iterator[Session]:
     """Give a session on the settings' database, for as long as the context lasts."""
-    engine = open_engine(settings.database_url)
+    engine = for_reading(open_engine(settings.database_url))
     try:
         with open_sessions(engine).begin() as session:
             yield session

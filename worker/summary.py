@@ -16,7 +16,7 @@ _UNDER_WAY = (State.REQUESTED, State.SUBMITTING, State.EXPORTING, State.DOWNLOAD
 def table(found: Sequence[Totals]) -> Iterable[str]:
     """Return a line for each batch, below a line that names the columns."""
     heads = (
-        f"{'BEGUN':<19}  {'REQUESTS':>9}  {'STORED':>9}  {'FAILED':>6}  {'LEFT':>9}  {'ETA':>11}"
+        f"{'BEGUN':<10}  {'REQUESTS':>8}  {'STORED':>8}  {'FAILED':>6}  {'LEFT':>8}  {'ETA':>11}"
     )
     yield f"[bold]{heads}  BATCH[/bold]"
     for each in found:

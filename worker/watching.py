@@ -10,6 +10,7 @@ import click
 from rich.console import Group, RenderableType
 from rich.filesize import decimal
 from rich.live import Live
+from rich.markup import escape
 from rich.table import Table
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
@@ -118,7 +119,7 @@ def look(session: Session, account: str, *, now: datetime) -> Look:
 def watch(settings: AccountSettings, *, interval: float, once: bool, as_json: bool) -> None:
     """Show one look after the other, in place on a terminal, and else one below the other."""
     console = tables.console()
-    with opened(settings) as (sessions, now):
+    with opened(settings, reads=True) as (sessions, now):
 
         def looks() -> Iterator[Look]:
             while True:
@@ -158,10 +159,10 @@ def picture(seen: Look) -> RenderableType:
     for number, what in facts:
         table.add_row(number, what)
     for code, count in sorted(seen.failed.items(), key=lambda item: -item[1]):
-        table.add_row(f"[red]{count:,}[/red]", f"failed in the last hour with {code}")
+        table.add_row(f"[red]{count:,}[/red]", f"failed in the last hour with {escape(code)}")
     for requester in seen.paused:
         whose = "everything" if requester == EVERYBODY else requester
-        table.add_row("[yellow]paused[/yellow]", whose)
+        table.add_row("[yellow]paused[/yellow]", escape(whose))
     return Group(f"[bold]{tables.clock(seen.at)}[/bold]", table)
 
 

@@ -1,6 +1,7 @@
 """Admission: who is next, where many want something and there is little room."""
 
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,7 +14,7 @@ from models import Export, Request, State, Turn, admission
 from models.pause import EVERYBODY
 from tests.factories import ACCOUNT, an_asset, build_export, make_export, make_settings
 from worker.errors import InvalidRequest
-from worker.steps import Kit, create, retry, submit
+from worker.steps import Kit, cancel, create, retry, submit
 from worker.steps.governor import Governor
 
 Sessions = sessionmaker[Session]
@@ -250,6 +251,67 @@ def test_what_waits_for_one_who_is_paused_goes_on_for_another(kit: Kit) -> None:
         assert (wanted.state, wanted.export.requester) == (State.EXPORTING, "news")
         assert wanted.export.priority == 2
         assert waiting.state is State.REQUESTED
+
+
+def held(kit: Kit, name: str) -> bool:
+    """Say whether the request's export still waits, after all that may be asked was asked."""
+    submit(kit)
+    with kit.sessions.begin() as session:
+        return session.get_one(Request, name).state is State.REQUESTED
+
+
+@pytest.mark.parametrize("priority", [0, 5])
+def test_one_who_is_paused_holds_up_nobody_by_joining(kit: Kit, priority: int) -> None:
+    asset = an_asset()
+    pause(kit.sessions, "archive")
+    create(kit, "r1", {"asset": asset, "requester": "news"})
+    create(kit, "r2", {"asset": asset, "requester": "archive", "priority": priority})
+    assert not held(kit, "r1")
+
+
+def test_what_others_want_as_well_is_theirs_once_its_own_is_paused(kit: Kit) -> None:
+    both, alone = an_asset(), an_asset()
+    for asset in (both, alone):
+        create(kit, f"a{asset}", {"asset": asset, "requester": "archive", "priority": 3})
+    create(kit, "r1", {"asset": both, "requester": "news"})
+    create(kit, "r2", {"asset": both, "requester": "sport", "priority": 2})
+    pause(kit.sessions, "archive")
+    with kit.sessions.begin() as session:
+        export = session.get_one(Request, "r1").export
+        assert export is not None
+        assert (export.requester, export.priority) == ("sport", 3)
+    assert not held(kit, "r1")
+    assert held(kit, f"a{alone}")
+
+
+def test_who_is_left_when_another_withdraws_decides(kit: Kit) -> None:
+    first, second = an_asset(), an_asset()
+    create(kit, "r1", {"asset": first, "requester": "archive"})
+    pause(kit.sessions, "archive")
+    create(kit, "r2", {"asset": first, "requester": "news"})
+    cancel(kit.sessions, "r1", now=kit.now())
+    create(kit, "r3", {"asset": second, "requester": "archive"})
+    create(kit, "r4", {"asset": second, "requester": "news", "priority": 4})
+    cancel(kit.sessions, "r4", now=kit.now())
+    assert not held(kit, "r2")
+    assert held(kit, "r3")
+    with kit.sessions.begin() as session:
+        export = session.get_one(Request, "r3").export
+        assert export is not None
+        assert (export.requester, export.priority) == ("archive", 0)
+
+
+def test_who_pauses_waits_for_who_is_just_asking(sessions: Sessions, kit: Kit) -> None:
+    want(sessions, "news")
+    with sessions() as asking, ThreadPoolExecutor(1) as threads:
+        admission.lock(asking)
+        admission.who_is_paused(asking, ACCOUNT)
+        pausing = threads.submit(pause, sessions, EVERYBODY)
+        if kit.sessions.kw["bind"].dialect.name == "postgresql":
+            with pytest.raises(TimeoutError):
+                pausing.result(timeout=0.3)
+        asking.rollback()
+        assert pausing.result()
 
 
 def test_what_uplynk_was_asked_for_goes_on_though_it_is_paused(kit: Kit) -> None:

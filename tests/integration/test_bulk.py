@@ -136,10 +136,16 @@ def test_what_is_stored_already_is_not_paid_for_again(sessions: Sessions) -> Non
     assert record(sessions, *lines) == [Outcome.STORED, Outcome.NEW]
     with requested(sessions, "r1") as (request, export):
         assert (export.id, request.state) == (new.id, State.STORED)
-    again = Batchful(ACCOUNT, "once more", again=True)
+    again = Batchful(ACCOUNT, "once more", since=NOW)
+    for stored in (old, new, other):
+        with sessions.begin() as session:
+            session.get_one(Export, stored.id).created_at = NOW - timedelta(days=3)
     assert record(sessions, entry("r3", asset), where=again) == [Outcome.NEW]
     with requested(sessions, "r3") as (_, export):
         assert export.id not in {old.id, new.id, other.id}
+        export.state, export.due_at = State.STORED, None
+    # a later line of the same list
+    assert record(sessions, entry("r4", asset), where=again) == [Outcome.STORED]
 
 
 def test_what_failed_before_is_exported(sessions: Sessions) -> None:
@@ -164,7 +170,15 @@ def test_what_was_refused_or_withdrawn_is_known(kit: Kit) -> None:
     create(kit, "gone", {"asset": asset})
     cancel(kit.sessions, "gone", now=kit.now())
     outcomes = record(kit.sessions, entry("bad"), entry("gone", asset))
-    assert outcomes == [Outcome.KNOWN, Outcome.KNOWN]
+    assert outcomes == [Outcome.CLASH, Outcome.ELSEWHERE]
+
+
+def test_a_request_of_another_batch_is_told_apart(sessions: Sessions) -> None:
+    asset = an_asset()
+    record(sessions, entry("r1", asset))
+    other = Batchful(ACCOUNT, "another")
+    assert record(sessions, entry("r1", asset), where=other) == [Outcome.ELSEWHERE]
+    assert record(sessions, entry("r1", asset)) == [Outcome.KNOWN]
 
 
 def test_they_are_asked_for_in_the_order_of_the_list(sessions: Sessions) -> None:
@@ -214,17 +228,18 @@ def test_lists_of_the_same_assets_at_once_share_their_exports(sessions: Sessions
 
 
 def test_a_list_and_messages_at_once_share_their_exports(kit: Kit) -> None:
-    assets = [an_asset() for _ in range(60)]
+    assets = [an_asset() for _ in range(200)]
     entries = [entry(f"bulk/{asset}", asset) for asset in assets]
     with ThreadPoolExecutor(3) as threads:
         sent = threads.submit(bulk.record, kit.sessions, BATCH, entries, now=NOW)
         alone = [
-            threads.submit(create, kit, f"alone/{asset}", {"asset": asset}) for asset in assets
+            threads.submit(create, kit, f"alone/{asset}", {"asset": asset})
+            for asset in reversed(assets)
         ]
-        assert len(sent.result()) == 60
+        assert len(sent.result()) == 200
         for each in alone:
             each.result()
-    assert (count(kit.sessions, Request), count(kit.sessions, Export)) == (120, 60)
+    assert (count(kit.sessions, Request), count(kit.sessions, Export)) == (400, 200)
 
 
 def test_a_batch_is_summed_up(sessions: Sessions) -> None:

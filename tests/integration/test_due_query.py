@@ -25,7 +25,7 @@ from models import Audio, Export, History, Request, State, admission, claims, de
 from models.export import IS_UNDER_WAY
 from tests.engines import opened
 from worker.steps import bulk
-from worker.steps.bulk import Entry
+from worker.steps.bulk import Batchful, Entry
 from worker.steps.wish import Wish
 
 NOW = datetime.now(UTC)
@@ -185,7 +185,7 @@ QUERIES: dict[str, tuple[str, Query]] = {
     ),
     "stored of a list": (
         "ix_exports_of_asset",
-        lambda session: bulk.stored(session, ACCOUNT, LIST),
+        lambda session: bulk.stored(session, Batchful(ACCOUNT, ""), LIST),
     ),
     "history": (
         "ix_history_of_export",

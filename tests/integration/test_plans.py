@@ -86,6 +86,16 @@ def test_what_is_under_drm_is_told(kit: Kit, emulator: Emulator, member: str) ->
     assert numbers(found) == {"lines": 2, "to_export": 2, "protected": 1}
 
 
+def test_what_failed_before_under_another_id_is_paid_for(kit: Kit) -> None:
+    asset = an_asset()
+    create(kit, "r1", {"asset": asset})
+    with kit.sessions.begin() as session:
+        export = session.query(Export).one()
+        export.fail("export_error", "no", now=kit.now())
+    text = f'{{"asset": "{asset}", "id": "r1"}}\n{{"asset": "{asset}", "id": "r2"}}\n'
+    assert numbers(plan(kit, text)[0]) == {"lines": 2, "known": 1, "to_export": 1}
+
+
 def test_uplynk_is_asked_about_a_thousand_at_a_time(kit: Kit, emulator: Emulator) -> None:
     found, _ = plan(kit, "\n".join(an_asset() for _ in range(2001)))
     assert (found.to_export, calls(emulator)) == (2001, 3)
@@ -96,7 +106,7 @@ def test_what_is_stored_is_counted_again_where_it_is_exported_again(kit: Kit) ->
     asset = an_asset()
     make_export(kit.sessions, state=State.STORED, asset=asset, due_at=None)
     assert numbers(plan(kit, asset)[0]) == {"lines": 1, "stored": 1}
-    again = Batchful(ACCOUNT, "archive", again=True)
+    again = Batchful(ACCOUNT, "archive", since=kit.now())
     assert numbers(plan(kit, asset, again)[0]) == {"lines": 1, "to_export": 1}
 
 
@@ -177,6 +187,14 @@ def test_one_that_is_refused_for_another_reason_is_told_with_it(
     assert "Locked" in asking.refusals[assets[2]]
 
 
+def test_the_first_may_be_refused_and_the_others_not(kit: Kit, emulator: Emulator) -> None:
+    assets = sorted(an_asset() for _ in range(8))
+    emulator.control.fault("asset/get", "error", msg="Locked", times=4)
+    asking = Inquiry(kit)
+    assert set(asking.about(assets)) == set(assets[1:])
+    assert set(asking.refusals) == {assets[0]}
+
+
 def test_a_key_that_is_wrong_is_said_at_once(
     sessions: Sessions, tmp_path: Path, emulator: Emulator
 ) -> None:
@@ -193,7 +211,7 @@ def test_where_whatever_it_is_asked_is_refused_there_is_no_plan(
     emulator.control.fault("asset/get", "error", msg="Not for you", times=None)
     with pytest.raises(Permanent, match="Not for you"):
         plan(kit, "\n".join(an_asset() for _ in range(8)))
-    assert calls(emulator) == 4  # of eight, four, two, one
+    assert calls(emulator) == 7  # of eight, four, two, one and one; two, and one
 
 
 def test_where_there_is_no_answer_it_is_asked_again(kit: Kit, emulator: Emulator) -> None:

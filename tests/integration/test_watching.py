@@ -68,7 +68,7 @@ def test_a_look_tells_what_is_under_way(sessions: Sessions) -> None:
         )
     make_export(sessions, state=State.REQUESTED, account="f" * 32)
     with sessions.begin() as session:
-        for requester in (EVERYBODY, "archive"):
+        for requester in (EVERYBODY, "archive", "[/x] [bold]"):
             admission.pause(session, account=ACCOUNT, requester=requester, now=NOW)
     seen = look(sessions)
     assert (seen.left, seen.window) == (11, 3)
@@ -88,6 +88,7 @@ def test_a_look_tells_what_is_under_way(sessions: Sessions) -> None:
         "2  failed in the last hour with export_error",
         "paused  everything",
         "paused  archive",
+        "paused  [/x] [bold]",
     ):
         assert said in text
     values = json.loads(json.dumps(watching.as_values(seen)))

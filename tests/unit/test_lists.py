@@ -1,5 +1,7 @@
 """Lists: each line stands for itself, whatever stands in the others."""
 
+from io import BytesIO
+
 import pytest
 
 from models import Audio
@@ -10,7 +12,7 @@ A, B = "a" * 32, "b" * 32
 
 def read(text: str | bytes, **defaults: object) -> list[Line]:
     source = text if isinstance(text, bytes) else text.encode()
-    return list(lines(source.splitlines(keepends=True), batch="tonight", defaults=defaults))
+    return list(lines(BytesIO(source), batch="tonight", defaults=defaults))
 
 
 def wrong(text: str | bytes) -> dict[int, str]:
@@ -85,6 +87,23 @@ def test_what_asks_for_the_same_says_for_the_same_as_which() -> None:
     ]
 
 
+def test_an_id_that_comes_twice_for_another_thing_is_wrong() -> None:
+    other_asset = f"id,asset\nx,{A}\nx,{B}\n"
+    other_story = f"asset,metadata.article\n{A},1\n{B},1\n{A},2\n"
+    assert assets(read(other_asset)) == [A]
+    assert assets(read(other_story)) == [A, B]
+    assert "its id, x, is that of line 2" in wrong(other_asset)[3]
+    assert "is that of line 2" in wrong(other_story)[4]
+    [first, again] = read(f"asset,priority\n{A},1\n{A},2\n")
+    assert again.repeats == first.number
+
+
+def test_null_is_as_if_it_were_not_there() -> None:
+    [line] = read(f'{{"asset": "{A}", "requester": null, "id": null}}', requester="tonight")
+    assert line.entry is not None
+    assert line.entry.wish.by == "tonight"
+
+
 @pytest.mark.parametrize(
     ("line", "why"),
     [
@@ -154,6 +173,8 @@ def test_metadata_in_a_cell_is_a_json_object(cell: str, why: str) -> None:
         ("asset,priority.x\n", "priority.x"),
         ("asset,metadata.\n", "metadata."),
         ("asset\n".encode("utf-16"), "not UTF-8"),
+        ('"asset\n', "its first line is no line of CSV"),
+        (f"asset\r{A}\r", "its first line is no line of CSV"),
     ],
 )
 def test_a_list_whose_first_line_makes_no_sense_is_no_list(text: str | bytes, why: str) -> None:

@@ -1,6 +1,8 @@
 """The command line: `uplynk-export`. Exit status 0 only when what was asked for was achieved."""
 
 import logging
+import os
+import sys
 from importlib import import_module
 from typing import Any, NamedTuple
 
@@ -111,6 +113,9 @@ class Group(click.Group):
             return super().invoke(ctx)
         except (ExportError, SettingsError, WorkerDied) as error:
             raise click.ClickException(str(error)) from None
+        except BrokenPipeError:  # whoever read has enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise click.exceptions.Exit(1) from None
         except OSError as error:
             raise click.ClickException(str(error)) from None
         except OperationalError as error:

@@ -20,7 +20,7 @@ from worker.cli.client import checked, wake
 from worker.clock import local
 from worker.lists import Line, ListError, lines
 from worker.settings import AccountSettings, load_account, load_client
-from worker.steps.bulk import Batchful, Outcome
+from worker.steps.bulk import Outcome
 
 STDIN = "-"
 ANY_ASSET = "0" * 32
@@ -32,6 +32,7 @@ _SAID = {
     Outcome.SHARED: "share an export that is under way",
     Outcome.STORED: "are stored already",
     Outcome.KNOWN: "were on record already",
+    Outcome.ELSEWHERE: "were on record already, but in no batch or another: not in this manifest",
 }
 
 
@@ -42,9 +43,8 @@ def record_list(
     settings = load_account()
     name = batch_name(path, batch)
     outcomes, wrong = Counter[Outcome](), 0
-    where = Batchful(settings.uplynk_user_id, name, again=again)
     with listed(path, name, defaults(arguments, name)) as given:
-        for line, outcome in batches.record(settings, where, given):
+        for line, outcome in batches.record(settings, name, given, again=again):
             if outcome is not None and outcome is not Outcome.CLASH:
                 outcomes[outcome] += 1
                 continue
@@ -56,9 +56,11 @@ def record_list(
             click.echo(f"{outcomes[outcome]:>9,} {said}", err=True)
     if wrong:
         click.echo(f"{wrong:>9,} lines are wrong, and were left out", err=True)
+    if again and outcomes[Outcome.KNOWN]:
+        click.echo("a batch exports once; to export again, name another --batch", err=True)
     click.echo(name)
     is_whole = _all_stored(settings, name) if wait else True
-    if wrong or not is_whole:
+    if wrong or outcomes[Outcome.ELSEWHERE] or not is_whole:
         raise click.exceptions.Exit(1)
 
 
@@ -94,7 +96,7 @@ def batches_(names: tuple[str, ...], *, as_json: bool) -> None:
 @click.option("--output", type=click.Path(path_type=Path), help="A file; else standard output.")
 def manifest(batch: str, *, form: str, output: Path | None) -> None:
     """Write what became of each request of BATCH: its file, hash and size, or its error."""
-    with batches.opened(load_client()) as (sessions, _):
+    with batches.opened(load_client(), reads=True) as (sessions, _):
         with sessions.begin() as session:
             if session.get(Batch, batch) is None:
                 raise click.ClickException(batches.unknown(batch))
@@ -135,8 +137,6 @@ def listed(path: str, batch: str, arguments: Mapping[str, Any]) -> Iterator[Iter
             yield lines(source, batch=batch, defaults=arguments)
     except ListError as error:
         raise click.ClickException(f"{path} can't be read as a list: {error}") from None
-    except batches.OtherAccountError as error:
-        raise click.ClickException(f"{error}; name another --batch") from None
 
 
 def defaults(arguments: Mapping[str, Any], batch: str) -> dict[str, Any]:
@@ -155,7 +155,7 @@ def complain(line: Line) -> None:
     else:
         click.echo(
             f"line {line.number}: its id, {line.entry.request_id}, is that of a request for another"
-            " asset or codec",
+            " asset or codec, or that was refused or withdrawn before anything was exported for it",
             err=True,
         )
 

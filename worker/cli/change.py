@@ -31,7 +31,8 @@ def cancel(ids: tuple[str, ...], *, batch: str | None) -> None:
 @click.argument("ids", metavar="[ID...]", nargs=-1)
 @click.option("--code", help="All requests that failed with this code; see docs/errors.md.")
 @click.option("--batch", help="All requests of a list that failed.")
-def retry(ids: tuple[str, ...], *, code: str | None, batch: str | None) -> None:
+@click.option("--cancelled", is_flag=True, help="Of the batch: those that were cancelled instead.")
+def retry(ids: tuple[str, ...], *, code: str | None, batch: str | None, cancelled: bool) -> None:
     """Take up again what failed or was cancelled, by ids, by a code or by a batch.
 
     The ids are of requests or of exports. A file that Uplynk still has is fetched again; only what
@@ -39,17 +40,19 @@ def retry(ids: tuple[str, ...], *, code: str | None, batch: str | None) -> None:
     """
     if sum(map(bool, (ids, code, batch))) != 1:
         raise click.UsageError("name either IDs or a --code or a --batch")
+    if cancelled and not batch:
+        raise click.UsageError("--cancelled is for a --batch")
     settings = load_client()
     if code:
         click.echo(f"{changes.retry_failed(settings, code)} taken up again")
         wake(settings)
         return
-    names = ids or _of_batch(settings, str(batch), {State.FAILED})
+    names = ids or _of_batch(settings, str(batch), {State.CANCELLED if cancelled else State.FAILED})
     _tell(settings, changes.retry(settings, names), is_brief=batch is not None)
 
 
 def _of_batch(settings: ClientSettings, batch: str, states: Collection[State]) -> Sequence[str]:
-    with batches.opened(settings) as (sessions, _), sessions.begin() as session:
+    with batches.opened(settings, reads=True) as (sessions, _), sessions.begin() as session:
         if session.get(Batch, batch) is None:
             raise click.ClickException(batches.unknown(batch))
         return batches.ids(session, batch, states)

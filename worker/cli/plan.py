@@ -7,11 +7,12 @@ from datetime import timedelta
 import click
 from rich.filesize import decimal
 
+from models import Batch
+from worker.batches import in_batch
 from worker.cli.batch import batch_name, complain, defaults, listed
 from worker.outfit import outfit
 from worker.plans import Plan, planned
 from worker.settings import load
-from worker.steps.bulk import Batchful
 from worker.summary import span
 
 
@@ -30,7 +31,10 @@ def plan(path: str, *, batch: str | None, aaclc: bool, again: bool, as_json: boo
     settings = load()
     name = batch_name(path, batch)
     kit = outfit(settings, broker_url=settings.celery_broker_url)
-    where = Batchful(settings.uplynk_user_id, name, again=again)
+    with kit.sessions.begin() as session:
+        there = session.get(Batch, name)
+    new = Batch(name=name, account=settings.uplynk_user_id, created_at=kit.now())
+    where = in_batch(settings, there or new, again=again)
     with listed(path, name, defaults({"aaclc": aaclc}, name)) as given:
         found = Plan()
         for line in planned(kit, where, given, found):

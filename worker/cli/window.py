@@ -52,10 +52,12 @@ def resume(requester: str) -> None:
     )
     click.echo(f"{_named(requester)} {'goes on' if was_paused else 'was not paused'}")
     wake(settings)
-    if requester == EVERYBODY:
-        with opened(settings) as (sessions, _), sessions.begin() as session:
-            still = admission.who_is_paused(session, settings.uplynk_user_id)
-        for each in sorted(still):
+    with opened(settings) as (sessions, _), sessions.begin() as session:
+        still = admission.who_is_paused(session, settings.uplynk_user_id)
+    for each in sorted(still):
+        if each == EVERYBODY:
+            click.echo("everything is still paused; `resume` goes on", err=True)
+        elif requester == EVERYBODY:
             click.echo(f"{each} is still paused; `resume --requester {each}`", err=True)
 
 

@@ -49,8 +49,9 @@ class Outcome(StrEnum):
     NEW = "new"  # an export was begun for it
     SHARED = "shared"  # it shares one that is under way
     STORED = "stored"  # its file is in storage already
-    KNOWN = "known"  # the very request is on record already
-    CLASH = "clash"  # its id is that of a request for something else
+    KNOWN = "known"  # the very request is on record already, of the same batch
+    ELSEWHERE = "elsewhere"  # the very request is on record already, and of another batch or none
+    CLASH = "clash"  # its id is that of a request for something else, or that began nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +61,12 @@ class Batchful:
     Attributes:
         account: whose assets they are, by its user id.
         batch: the name of the list that they are of.
-        again: whether what is stored is to be exported, and paid for, once more.
+        since: what was exported before then is to be exported, and paid for, again; None: is not.
     """
 
     account: str
     batch: str
-    again: bool = False
+    since: datetime | None = None
 
 
 def record(
@@ -73,8 +74,9 @@ def record(
 ) -> list[Outcome]:
     """Set down these requests, each as `create` would; returns what became of each.
 
-    A request whose file is stored already is one for that file, and costs nothing; unless it is to
-    be exported `again`. The same entries again change nothing.
+    A request whose file is stored already is one for that file, and costs nothing; unless that is
+    older than `since`. The same entries again change nothing. Where others make the same at this
+    very moment, the rest is set down in smaller parts.
 
     Args:
         sessions: opens a session on the database.
@@ -85,16 +87,32 @@ def record(
     Raises:
         Transient: others made the same requests and exports at the same moment, again and again.
     """
-    for _ in range(MOST_RACES):
-        try:
-            with sessions.begin() as session:
-                return _recorded(session, where, entries, now)
-        except IntegrityError:
-            continue  # what others have just set down is known by now
-        except OperationalError as error:
-            if getattr(error.orig, "sqlstate", None) != _DEADLOCK:
-                raise
-    raise Transient("races_lost", "the same requests are made by others faster than can be told")
+    return _in_parts(sessions, where, list(enumerate(entries)), now, MOST_RACES)
+
+
+def _in_parts(
+    sessions: sessionmaker[Session],
+    where: Batchful,
+    entries: Sequence[tuple[int, Entry]],
+    now: datetime,
+    races_left: int,
+) -> list[Outcome]:
+    """Set down these entries, each with its number; in halves where a race was lost."""
+    try:
+        with sessions.begin() as session:
+            return _recorded(session, where, entries, now)
+    except IntegrityError:
+        pass  # what others have just set down is known by now
+    except OperationalError as error:
+        if getattr(error.orig, "sqlstate", None) != _DEADLOCK:
+            raise
+    if len(entries) > 1:
+        middle = len(entries) // 2
+        parts = (entries[:middle], entries[middle:])
+        return [one for part in parts for one in _in_parts(sessions, where, part, now, races_left)]
+    if not races_left:
+        raise Transient("races_lost", "a request is made by others faster than can be told")
+    return _in_parts(sessions, where, entries, now, races_left - 1)
 
 
 def open_batch(sessions: sessionmaker[Session], name: str, *, account: str, now: datetime) -> Batch:
@@ -106,10 +124,10 @@ def open_batch(sessions: sessionmaker[Session], name: str, *, account: str, now:
 
 def look(session: Session, where: Batchful, entries: Sequence[Entry]) -> list[Outcome]:
     """Return what would become of these entries, as things stand; nothing is changed or locked."""
-    outcomes = _known(session, entries)
+    outcomes = _known(session, where.batch, entries)
     fresh = [entry for entry in entries if entry.request_id not in outcomes]
     begun = {_key(each) for each in under_way(session, where.account, fresh)}
-    there = {} if where.again else stored(session, where.account, fresh)
+    there = stored(session, where, fresh)
     for entry in fresh:
         if entry.key in begun:
             outcomes[entry.request_id] = Outcome.SHARED
@@ -122,19 +140,21 @@ def look(session: Session, where: Batchful, entries: Sequence[Entry]) -> list[Ou
 
 
 def _recorded(
-    session: Session, where: Batchful, entries: Sequence[Entry], now: datetime
+    session: Session, where: Batchful, numbered: Sequence[tuple[int, Entry]], now: datetime
 ) -> list[Outcome]:
-    outcomes = _known(session, entries)
+    entries = [entry for _, entry in numbered]
+    outcomes = _known(session, where.batch, entries)
     fresh = [entry for entry in entries if entry.request_id not in outcomes]
+    numbers = {entry.request_id: number for number, entry in numbered}
     exports = {_key(each): each for each in under_way(session, where.account, fresh, lock=True)}
-    there = {} if where.again else stored(session, where.account, fresh)
+    there = stored(session, where, fresh)
     for requester in sorted({entry.wish.by for entry in fresh}):
         admission.enter(session, where.account, requester)
     paused = admission.who_is_paused(session, where.account)
     begun: list[Export] = []
     requests: list[dict[str, Any]] = []
-    for number, entry in enumerate(fresh):
-        moment = now + number * _MOMENT  # their order is the list's
+    for entry in fresh:
+        moment = now + numbers[entry.request_id] * _MOMENT  # their order is the list's
         if export := exports.get(entry.key):
             join(session, export, entry.wish.priority, entry.wish.by, paused=paused)
             outcome, export_id = Outcome.SHARED, export.id
@@ -177,20 +197,21 @@ def _row(export: Export) -> dict[str, Any]:
     }
 
 
-def _known(session: Session, entries: Sequence[Entry]) -> dict[str, Outcome]:
+def _known(session: Session, batch: str, entries: Sequence[Entry]) -> dict[str, Outcome]:
     """Return, by id, what is to be said of the requests that are on record already."""
     wanted = {entry.request_id: entry.key for entry in entries}
     rows = session.execute(
-        select(Request.id, Request.asset, Request.audio, Request.export_id).where(
+        select(Request.id, Request.asset, Request.audio, Request.export_id, Request.batch).where(
             Request.id.in_(wanted)
         )
     )
-    return {
-        request_id: Outcome.KNOWN
-        if export_id is None or (asset, audio) == wanted[request_id]
-        else Outcome.CLASH
-        for request_id, asset, audio, export_id in rows
-    }
+    outcomes = {}
+    for request_id, asset, audio, export_id, its_batch in rows:
+        if export_id is None or (asset, audio) != wanted[request_id]:
+            outcomes[request_id] = Outcome.CLASH
+        else:
+            outcomes[request_id] = Outcome.KNOWN if its_batch == batch else Outcome.ELSEWHERE
+    return outcomes
 
 
 def under_way(
@@ -206,15 +227,16 @@ def under_way(
     return session.scalars(rows.with_for_update() if lock else rows).all()
 
 
-def stored(session: Session, account: str, entries: Sequence[Entry]) -> Mapping[_Key, UUID]:
-    """Return the newest stored export of each that has one."""
-    rows = session.execute(
-        select(Export.state_since, Export.asset, Export.audio, Export.id).where(
-            claims.in_state(State.STORED),
-            Export.account == account,
-            Export.asset.in_(_assets(entries)),
-        )
-    ).all()
+def stored(session: Session, where: Batchful, entries: Sequence[Entry]) -> Mapping[_Key, UUID]:
+    """Return the newest stored export of each that has one that may be taken."""
+    query = select(Export.state_since, Export.asset, Export.audio, Export.id).where(
+        claims.in_state(State.STORED),
+        Export.account == where.account,
+        Export.asset.in_(_assets(entries)),
+    )
+    if where.since is not None:
+        query = query.where(Export.created_at >= where.since)
+    rows = session.execute(query).all()
     oldest_first = sorted(rows, key=lambda row: row.state_since)
     return {(row.asset, row.audio): row.id for row in oldest_first}
 
