@@ -69,11 +69,15 @@ def redis_server(port: int | None = None) -> Iterator[tuple[str, subprocess.Pope
 class Postgres:
     """A PostgreSQL on a new cluster in `folder`, that can be stopped and started again.
 
+    Args:
+        folder: is there, and empty.
+        settings: more of PostgreSQL's, each as `name=value`.
+
     Attributes:
         url: of its database `postgres`.
     """
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folder: str, settings: Sequence[str] = ()) -> None:
         self._port = free_port()
         self._cluster = f"{folder}/cluster"
         self._server: subprocess.Popen[bytes] | None = None
@@ -85,7 +89,8 @@ class Postgres:
             os.chown(folder, owner.pw_uid, owner.pw_gid)
         options = ["-p", str(self._port), "-k", folder, "-c", "listen_addresses=127.0.0.1"]
         quick = ["-c", "fsync=off", "-c", "max_connections=200"]
-        self._command = [found("postgres"), "-D", self._cluster, *options, *quick]
+        more = [part for setting in settings for part in ("-c", setting)]
+        self._command = [found("postgres"), "-D", self._cluster, *options, *quick, *more]
         making = [found("initdb"), "-D", self._cluster, "-U", "test", "-A", "trust", "-E", "UTF8"]
         if status := self._run(making).wait():
             raise SystemExit(f"initdb ended with status {status}")
@@ -120,10 +125,10 @@ class Postgres:
 
 
 @contextmanager
-def restartable_postgres() -> Iterator[Postgres]:
-    """Run a PostgreSQL that can be restarted."""
+def restartable_postgres(settings: Sequence[str] = ()) -> Iterator[Postgres]:
+    """Run a PostgreSQL that can be restarted, with these settings as well (`name=value`)."""
     with TemporaryDirectory() as folder:
-        server = Postgres(folder)
+        server = Postgres(folder, settings)
         try:
             server.start()
             yield server
@@ -132,9 +137,9 @@ def restartable_postgres() -> Iterator[Postgres]:
 
 
 @contextmanager
-def postgres_server() -> Iterator[str]:
+def postgres_server(settings: Sequence[str] = ()) -> Iterator[str]:
     """Run a PostgreSQL on a new cluster; gives the URL of its database `postgres`."""
-    with restartable_postgres() as server:
+    with restartable_postgres(settings) as server:
         yield server.url
 
 
