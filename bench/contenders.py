@@ -34,6 +34,7 @@ class Contender:
         task: asks for an export; `queue` is where it is sent.
         ask: makes the task's arguments of an asset's id.
         stored: the query for the seconds (Unix time) at which exports were stored.
+        due: the query for the number of exports that are due for a look.
         found: the query for the seconds (Unix time) at which jobs were found done, of all that are;
             in the order of their jobs' ids.
     """
@@ -46,6 +47,7 @@ class Contender:
     queue: str
     ask: Callable[[str], dict[str, Any]]
     stored: str
+    due: str
     found: str
 
     @property
@@ -131,6 +133,7 @@ OURS = Contender(
     queue="exports",
     ask=lambda asset: {"kwargs": {"asset": asset}},
     stored="SELECT extract(epoch FROM state_since) FROM exports WHERE state = 'stored'",
+    due="SELECT count(*) FROM exports WHERE due_at <= now()",
     found=(
         "SELECT extract(epoch FROM h.at) FROM history h JOIN exports e ON e.id = h.export_id"
         " WHERE h.to_state = 'downloading' ORDER BY e.job_id"
@@ -149,6 +152,7 @@ TEXTBOOK = Contender(
     queue=textbook.QUEUE,
     ask=lambda asset: {"args": [asset]},
     stored="SELECT extract(epoch FROM stored_at) FROM textbook WHERE state = 'stored'",
+    due="SELECT count(*) FROM textbook",  # at every moment some are: each goes by its own time
     found="SELECT extract(epoch FROM looked_at) FROM textbook ORDER BY job_id",
 )
 

@@ -1,0 +1,153 @@
+"""Lifecycle: exports from the request to the stored file, ours beside a textbook's.
+
+`python -m bench.lifecycle` starts Redis, PostgreSQL, the emulator and a worker (threads, four),
+sends so many requests at once, and measures until the last file is stored. Both ask Uplynk for all
+of them at once (MAX_EXPORTING), and look at a job after 5 s for the first time; ours up to 5 s
+later, so that jobs are looked at together. Jobs take 8 to 12 s: were it 10 for each, the looks at
+just 10 s would find all of them done.
+
+Ours does more for each: it keeps the request and each change of state on record, claims a step
+before it acts, hashes the file, walks through its boxes, opens it and decodes its end, compares its
+length with its asset's (a call to Uplynk more), brings the captions, and syncs all to the disk
+before it says that the file is stored.
+"""
+
+import json
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from random import Random
+from statistics import mean
+from tempfile import TemporaryDirectory
+
+import click
+
+from bench import meter
+from bench.contenders import CONTENDERS, Contender, prepare, worker
+from bench.emulated import numbered
+from bench.place import Place, place
+
+RUN_SECONDS = (8.0, 12.0)
+INTERVAL_SECONDS = 5.0
+MEDIA_SECONDS = 1.0
+# These come first: a worker's first export takes what all others find there, and ours lets few be
+# under way until it knows how fast files are brought.
+WARM = 8
+PATIENCE_SECONDS = 900.0
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What it cost.
+
+    Attributes:
+        by: whose it is.
+        exports: how many.
+        size_bytes: of each file.
+        wall_seconds: from the first request to the last file that was stored.
+        lag_seconds: from a job's end to the look that saw it, on average.
+        worst_lag_seconds: the longest of these.
+        seconds: how long the following was measured for.
+        calls: made to Uplynk's API.
+        cpu_seconds: of the worker, and all that come from it.
+        statements: that PostgreSQL ran.
+        transactions: that it committed.
+        peak_mib: the most memory that the worker ever held.
+        others_cores: how many cores others on this machine had meanwhile.
+    """
+
+    by: str
+    exports: int
+    size_bytes: int
+    wall_seconds: float
+    lag_seconds: float
+    worst_lag_seconds: float
+    seconds: float
+    calls: float
+    cpu_seconds: float
+    statements: float
+    transactions: float
+    peak_mib: float
+    others_cores: float
+
+
+@contextmanager
+def films(exports: int, size_bytes: int) -> Iterator[list[str]]:
+    """Make the films of so many assets beforehand; gives the emulator's options to find them."""
+    with TemporaryDirectory() as folder:
+        options = [
+            *("--media-dir", folder, "--media-seconds", f"{MEDIA_SECONDS}"),
+            *("--media-size-bytes", f"{size_bytes}"),
+        ]
+        done = ["--jobs", f"{exports + WARM}", "--run-seconds", "0"]
+        with place([*options, *done]) as where, ThreadPoolExecutor(2) as threads:
+            jobs = map(numbered, range(exports + WARM))
+            list(threads.map(where.control.media, jobs))
+        yield options
+
+
+def measured(contender: Contender, exports: int, size_bytes: int, emulated: Sequence[str]) -> Cost:
+    """Measure one worker with so many requests at once; `emulated` is what `films` gave."""
+    environment = {
+        "INTERVAL_SECONDS": f"{INTERVAL_SECONDS}",
+        "POLL_MIN_SECONDS": f"{INTERVAL_SECONDS}",
+        "MAX_EXPORTING": f"{exports}",
+    }
+    with place(emulated) as where:
+        prepare(where)
+        random = Random(1)
+        for n in range(exports + WARM):
+            where.control.asset(numbered(n), run_seconds=random.uniform(*RUN_SECONDS))
+        with worker(where, contender, environment) as pid:
+            _stored(where, contender, range(exports, exports + WARM), of=WARM)
+            before, begun = meter.reading(where, pid), time.time()
+            _stored(where, contender, range(exports), of=exports + WARM)
+            after = meter.reading(where, pid)
+            peak = meter.peak_mib(pid)
+        lags = _lags(where, contender)
+        ended = max(where.seconds(contender.stored))
+    return Cost(
+        by=contender.name,
+        exports=exports,
+        size_bytes=size_bytes,
+        wall_seconds=ended - begun,
+        lag_seconds=mean(lags),
+        worst_lag_seconds=max(lags),
+        peak_mib=peak,
+        **after.since(before),
+    )
+
+
+def _stored(where: Place, contender: Contender, numbers: range, *, of: int) -> None:
+    """Ask for exports of these assets, and wait until `of` in all are stored."""
+    contender.send(where, [numbered(n) for n in numbers])
+    meter.wait_until(
+        lambda: len(where.seconds(contender.stored)) >= of,
+        seconds=PATIENCE_SECONDS,
+        what="the last file in storage",
+    )
+
+
+def _lags(where: Place, contender: Contender) -> list[float]:
+    """Return how many seconds went by between each job's end and the look that saw it."""
+    jobs = sorted(where.control.jobs(), key=lambda job: str(job["id"]))
+    found = where.seconds(contender.found)
+    return [at - job["finished"] / 1000 for at, job in zip(found, jobs, strict=True)]
+
+
+@click.command()
+@click.option("--exports", default=500, show_default=True)
+@click.option("--size-bytes", default=1_000_000, show_default=True)
+@click.option("--by", multiple=True, default=("ours", "textbook"), show_default=True)
+def main(exports: int, size_bytes: int, by: tuple[str, ...]) -> None:
+    """Print a JSON line for each worker."""
+    with films(exports, size_bytes) as emulated:
+        for whose in by:
+            cost = measured(CONTENDERS[whose], exports, size_bytes, emulated)
+            click.echo(json.dumps(asdict(cost)))
+
+
+if __name__ == "__main__":
+    main()
