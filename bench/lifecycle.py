@@ -29,6 +29,7 @@ from bench.contenders import CONTENDERS, Contender, prepare, worker
 from bench.emulated import numbered
 from bench.place import Place, place
 
+EXPORTS, SIZE_BYTES = 500, 1_000_000
 RUN_SECONDS = (8.0, 12.0)
 INTERVAL_SECONDS = 5.0
 MEDIA_SECONDS = 1.0
@@ -138,8 +139,8 @@ def _lags(where: Place, contender: Contender) -> list[float]:
 
 
 @click.command()
-@click.option("--exports", default=500, show_default=True)
-@click.option("--size-bytes", default=1_000_000, show_default=True)
+@click.option("--exports", default=EXPORTS, show_default=True)
+@click.option("--size-bytes", default=SIZE_BYTES, show_default=True)
 @click.option("--by", multiple=True, default=("ours", "textbook"), show_default=True)
 def main(exports: int, size_bytes: int, by: tuple[str, ...]) -> None:
     """Print a JSON line for each worker."""

@@ -1,0 +1,100 @@
+"""Plots: what was measured, as pictures; needs the extra `bench` (matplotlib)."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+
+from bench.tables import OURS, TEXTBOOK, Row
+
+mpl.use("agg")
+
+COLOURS = {OURS: "#1b6ca8", TEXTBOOK: "#c9702e"}
+DPI = 110
+
+_MEASURES: Mapping[str, Callable[[Row], float]] = {
+    "calls to Uplynk": lambda row: row["calls"] / row["looks"],
+    "CPU": lambda row: row["cpu_seconds"] / row["looks"],
+    "SQL statements": lambda row: row["statements"] / row["looks"],
+    "Redis' keys": lambda row: row["redis_keys_kib"],
+    "memory": lambda row: row["peak_mib"],
+}
+
+
+def waiting(rows: Sequence[Row], path: Path) -> None:
+    """Draw what a look costs to the textbook's, and memory by the number of exports."""
+    by = {(row["by"], row["exports"]): row for row in rows}
+    numbers = sorted({row["exports"] for row in rows if (TEXTBOOK, row["exports"]) in by})
+    figure = Figure(figsize=(10, 3.6), layout="constrained")
+    bars, memory = figure.subplots(1, 2)
+    for place, number in enumerate(numbers):
+        ratios = [
+            measure(by[OURS, number]) / measure(by[TEXTBOOK, number])
+            for measure in _MEASURES.values()
+        ]
+        heights = [n + 0.8 * place / len(numbers) for n in range(len(ratios))]
+        bars.barh(heights, ratios, height=0.8 / len(numbers), label=f"{number:,} exports")
+    bars.axvline(1, color=COLOURS[TEXTBOOK])
+    bars.set_xscale("log")
+    bars.set_yticks([n + 0.2 for n in range(len(_MEASURES))], list(_MEASURES))
+    bars.set_xlabel("ours, where the textbook's is 1")
+    bars.legend()
+    for whose, colour in COLOURS.items():
+        mine = sorted((row["exports"], row["peak_mib"]) for row in rows if row["by"] == whose)
+        memory.plot(*zip(*mine, strict=True), "o-", color=colour, label=whose)
+    memory.set_xscale("log")
+    memory.set_ylim(bottom=0)
+    memory.set_xlabel("exports under way")
+    memory.set_ylabel("memory of the worker at its most, MiB")
+    memory.legend()
+    figure.savefig(path, dpi=DPI)
+
+
+def lifecycle(rows: Sequence[Row], path: Path) -> None:
+    """Draw exports a second, and CPU an export."""
+    figure = Figure(figsize=(7, 3), layout="constrained")
+    rate, cpu = figure.subplots(1, 2)
+    names = [row["by"] for row in rows]
+    colours = [COLOURS[name] for name in names]
+    rate.bar(names, [row["exports"] / row["wall_seconds"] for row in rows], color=colours)
+    rate.set_title("exports a second")
+    used = [1000 * row["cpu_seconds"] / row["exports"] for row in rows]
+    cpu.bar(names, used, color=colours)
+    cpu.set_title("CPU of the worker, ms an export")
+    figure.savefig(path, dpi=DPI)
+
+
+def lag(rows: Sequence[Row], path: Path) -> None:
+    """Draw how late it is seen, and how many calls a job takes, by its duration."""
+    figure = Figure(figsize=(10, 3.6), layout="constrained")
+    late, calls = figure.subplots(1, 2)
+    for jobs in sorted({row["jobs"] for row in rows}):
+        here = sorted((row for row in rows if row["jobs"] == jobs), key=lambda row: row["seconds"])
+        named = "alone" if jobs == 1 else f"among {jobs:,}"
+        _line(late, here, lambda row: row["worst_lag_seconds"] / row["seconds"], label=named)
+        _line(calls, here, lambda row: row["calls_per_job"], label=named)
+    reckoned = sorted(rows, key=lambda row: row["seconds"])
+    _line(late, reckoned, lambda row: row["bound_seconds"] / row["seconds"], label="promised")
+    _line(calls, reckoned, lambda row: row["textbook_calls_per_job"], label="textbook, each 5 s")
+    late.set_title("the longest lag, as a part of the job's duration")
+    calls.set_title("calls a job")
+    for axes in (late, calls):
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+        axes.set_xlabel("the job's duration, s")
+        axes.legend()
+    figure.savefig(path, dpi=DPI)
+
+
+def _line(axes: Any, rows: Sequence[Row], measure: Callable[[Row], float], *, label: str) -> None:  # noqa: ANN401  (matplotlib's, which may not be there)
+    how = "o-" if label.startswith(("alone", "among")) else "--"
+    axes.plot([row["seconds"] for row in rows], [measure(row) for row in rows], how, label=label)
+
+
+PLOTS: Mapping[str, Callable[[Sequence[Row], Path], None]] = {
+    "waiting": waiting,
+    "lifecycle": lifecycle,
+    "lag": lag,
+}

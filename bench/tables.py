@@ -1,0 +1,173 @@
+"""Tables: what was measured, as Markdown; and the page that they are put into."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+Row = Mapping[str, Any]
+
+OURS, TEXTBOOK = "ours", "textbook"
+# From here on a number needs no places, one, or two; below that two digits are shown.
+BOUNDS = ((100.0, ",.0f"), (10.0, ".1f"), (1.0, ".2f"))
+# A ratio up to this is shown as a fraction.
+HALF = 0.5
+# So few cores of others' are no disturbance.
+QUIET_CORES = 0.1
+
+
+def shown(number: float) -> str:
+    """Return a number as a person reads it: about three digits."""
+    for least, how in BOUNDS:
+        if abs(number) >= least:
+            return format(number, how)
+    return f"{number:.2g}"
+
+
+def to(ours: float, textbook: float) -> str:
+    """Return what ours is to the textbook's: `1/50`, or `1.25`."""
+    if textbook == 0:
+        return ""
+    ratio = ours / textbook
+    return f"1/{shown(1 / ratio)}" if 0 < ratio <= HALF else f"{ratio:.2f}"
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a table, its numbers and all else as they are given."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def beside(rows: Sequence[Row], measures: Mapping[str, Callable[[Row], float]]) -> list[list[str]]:
+    """Return a line for each measure: ours, the textbook's, and what the one is to the other."""
+    by = {row["by"]: row for row in rows}
+    lines = []
+    for name, measure in measures.items():
+        values = [measure(by[whose]) if whose in by else None for whose in (OURS, TEXTBOOK)]
+        cells = ["" if value is None else shown(value) for value in values]
+        ours, textbook = values
+        ratio = "" if ours is None or textbook is None else to(ours, textbook)
+        lines.append([name, *cells, ratio])
+    return lines
+
+
+_WAITING: Mapping[str, Callable[[Row], float]] = {
+    "calls to Uplynk a look": lambda row: row["calls"] / row["looks"],
+    "CPU of the worker, ms a look": lambda row: 1000 * row["cpu_seconds"] / row["looks"],
+    "SQL statements a look": lambda row: row["statements"] / row["looks"],
+    "transactions a look": lambda row: row["transactions"] / row["looks"],
+    "memory of the worker at its most, MiB": lambda row: row["peak_mib"],
+    "what Redis' keys take, KiB": lambda row: row["redis_keys_kib"],
+    "what Redis holds more than with 20 under way, KiB": lambda row: row["redis_kib"],
+    "seconds from a look at a job to the next": (
+        lambda row: row["seconds"] * row["exports"] / row["looks"]
+    ),
+}
+
+_LIFECYCLE: Mapping[str, Callable[[Row], float]] = {
+    "exports a second": lambda row: row["exports"] / row["wall_seconds"],
+    "CPU of the worker, ms an export": lambda row: 1000 * row["cpu_seconds"] / row["exports"],
+    "calls to Uplynk an export": lambda row: row["calls"] / row["exports"],
+    "SQL statements an export": lambda row: row["statements"] / row["exports"],
+    "transactions an export": lambda row: row["transactions"] / row["exports"],
+    "memory of the worker at its most, MiB": lambda row: row["peak_mib"],
+    "seconds from a job's end to the look that saw it": lambda row: row["lag_seconds"],
+    "the longest of these": lambda row: row["worst_lag_seconds"],
+}
+
+_DEATH: Mapping[str, Callable[[Row], float]] = {
+    "seconds to the first look at a job, at worst": lambda row: max(row["first_seconds"]),
+    "seconds until each was looked at, at worst": lambda row: max(row["all_seconds"]),
+}
+
+
+def waiting(rows: Sequence[Row]) -> str:
+    """Return the table of `bench.waiting`: a part for each number of exports."""
+    lines = []
+    for number in sorted({row["exports"] for row in rows}):
+        here = [row for row in rows if row["exports"] == number]
+        lines.append([f"**{number:,} exports**, {here[0]['interval']:g} s", "", "", ""])
+        lines += beside(here, _WAITING)
+    return _with_others(table(["", OURS, TEXTBOOK, "ours to textbook"], lines), rows)
+
+
+def lifecycle(rows: Sequence[Row]) -> str:
+    """Return the table of `bench.lifecycle`."""
+    first = rows[0]
+    head = f"{first['exports']:,} exports of {first['size_bytes']:,} bytes"
+    lines = beside(rows, _LIFECYCLE)
+    return _with_others(table([head, OURS, TEXTBOOK, "ours to textbook"], lines), rows)
+
+
+def death(rows: Sequence[Row]) -> str:
+    """Return the table of `bench.death`."""
+    timeouts = [row["visibility_seconds"] for row in rows if row["visibility_seconds"]]
+    named = f"{TEXTBOOK}, with a visibility timeout of {timeouts[0]:g} s" if timeouts else TEXTBOOK
+    head = [f"after kill -9, {rows[0]['exports']:,} exports under way", OURS, named, ""]
+    lines = [["rounds", *_rounds(rows), ""], *beside(rows, _DEATH)]
+    return _with_others(table(head, lines), rows)
+
+
+def lag(rows: Sequence[Row]) -> str:
+    """Return the table of `bench.lag`: a line for each duration, alone and in company."""
+    head = [
+        *(
+            "a job takes",
+            "jobs",
+            "late on average, as a part of that",
+            "at worst, s",
+            "promised, s",
+        ),
+        *("calls a job", "textbook's, each 5 s"),
+    ]
+    lines = [
+        [
+            f"{row['seconds']:,g} s",
+            f"{row['jobs']:,}",
+            shown(row["mean_lag_seconds"] / row["seconds"]),
+            shown(row["worst_lag_seconds"]),
+            shown(row["bound_seconds"]),
+            shown(row["calls_per_job"]),
+            shown(row["textbook_calls_per_job"]),
+        ]
+        for row in sorted(rows, key=lambda row: (row["seconds"], row["jobs"]))
+    ]
+    return table(head, lines)
+
+
+def put(page: str, name: str, content: str) -> str:
+    """Return the page with this content between the markers of this name.
+
+    Raises:
+        ValueError: it has no such markers.
+    """
+    begin, end = f"<!-- bench {name} -->\n", f"<!-- /bench {name} -->"
+    before, begun, rest = page.partition(begin)
+    _, ended, after = rest.partition(end)
+    if not begun or not ended:
+        raise ValueError(f"the page has no markers of the name {name}")
+    return f"{before}{begin}{content}\n{end}{after}"
+
+
+def _rounds(rows: Sequence[Row]) -> list[str]:
+    by = {row["by"]: row for row in rows}
+    return [
+        f"{len(by[whose]['first_seconds'])}" if whose in by else "" for whose in (OURS, TEXTBOOK)
+    ]
+
+
+def _with_others(text: str, rows: Sequence[Row]) -> str:
+    """Return the table and a line that says how far others on the machine disturbed it."""
+    cores = max(row["others_cores"] for row in rows)
+    said = (
+        "Nobody else used the machine meanwhile."
+        if cores < QUIET_CORES
+        else f"Others had up to {cores:.1f} of the machine's cores meanwhile."
+    )
+    return f"{text}\n\n{said}"
+
+
+TABLES: Mapping[str, Callable[[Sequence[Row]], str]] = {
+    "waiting": waiting,
+    "lifecycle": lifecycle,
+    "death": death,
+    "lag": lag,
+}

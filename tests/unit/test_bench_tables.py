@@ -1,0 +1,115 @@
+"""The tables of the benchmarks have the right figures in the right places."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from bench import tables
+
+ROOT = Path(__file__).parents[2]
+
+
+def waiting(by: str, **members: object) -> dict[str, object]:
+    return {
+        "by": by,
+        "exports": 1000,
+        "interval": 20.0,
+        "cycles": 3,
+        "seconds": 60.0,
+        "looks": 2000,
+        "calls": 20,
+        "cpu_seconds": 0.5,
+        "statements": 60,
+        "transactions": 40,
+        "peak_mib": 140.0,
+        "redis_kib": 70.0,
+        "redis_keys_kib": 2.0,
+        "others_cores": 0.0,
+        **members,
+    }
+
+
+def cells(table: str, name: str) -> list[str]:
+    """Return the cells of the first line that begins with `name`, without it."""
+    line = next(line for line in table.splitlines() if line.startswith(f"| {name} |"))
+    return [cell.strip() for cell in line.strip("|").split("|")][1:]
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [(0.0004, "0.0004"), (0.0123, "0.012"), (1.5, "1.50"), (22.22, "22.2"), (15_937, "15,937")],
+)
+def test_a_number_has_about_three_digits(number: float, text: str) -> None:
+    assert tables.shown(number) == text
+
+
+@pytest.mark.parametrize(
+    ("ours", "textbook", "text"),
+    [(1, 50, "1/50.0"), (1, 200, "1/200"), (3, 4, "0.75"), (4, 1, "4.00")],
+)
+def test_a_small_ratio_is_a_fraction(ours: float, textbook: float, text: str) -> None:
+    assert tables.to(ours, textbook) == text
+
+
+def test_waiting_is_told_by_the_look_and_beside_the_textbook() -> None:
+    theirs = waiting("textbook", calls=2000, cpu_seconds=14.0, peak_mib=280.0)
+    table = tables.waiting([theirs, waiting("ours")])
+    assert cells(table, "calls to Uplynk a look") == ["0.01", "1.00", "1/100"]
+    assert cells(table, "CPU of the worker, ms a look") == ["0.25", "7.00", "1/28.0"]
+    assert cells(table, "memory of the worker at its most, MiB") == ["140", "280", "1/2.00"]
+    assert cells(table, "seconds from a look at a job to the next") == ["30.0", "30.0", "1.00"]
+
+
+def test_each_number_of_exports_has_its_part_and_ours_may_be_alone() -> None:
+    table = tables.waiting([waiting("ours", exports=100_000), waiting("ours", exports=1000)])
+    assert table.index("**1,000 exports**") < table.index("**100,000 exports**")
+    assert cells(table, "calls to Uplynk a look") == ["0.01", "", ""]
+
+
+def test_what_others_had_of_the_machine_is_said() -> None:
+    quiet = tables.waiting([waiting("ours")])
+    disturbed = tables.waiting([waiting("ours"), waiting("textbook", others_cores=1.25)])
+    assert quiet.endswith("Nobody else used the machine meanwhile.")
+    assert disturbed.endswith("Others had up to 1.2 of the machine's cores meanwhile.")
+
+
+def test_a_death_is_told_by_its_worst_round() -> None:
+    gap = {"exports": 1000, "others_cores": 0.0, "all_seconds": [6.0, 9.0]}
+    ours = {**gap, "by": "ours", "visibility_seconds": None, "first_seconds": [3.0, 5.0]}
+    theirs = {**gap, "by": "textbook", "visibility_seconds": 60, "first_seconds": [50.0]}
+    table = tables.death([ours, theirs])
+    assert "textbook, with a visibility timeout of 60 s" in table
+    assert cells(table, "rounds") == ["2", "1", ""]
+    assert cells(table, "seconds to the first look at a job, at worst") == [
+        "5.00",
+        "50.0",
+        "1/10.0",
+    ]
+
+
+def test_lags_are_in_the_order_of_durations() -> None:
+    lag = {
+        "mean_lag_seconds": 1.0,
+        "worst_lag_seconds": 2.0,
+        "bound_seconds": 16.0,
+        "calls_per_job": 12.0,
+        "textbook_calls_per_job": 12,
+    }
+    table = tables.lag([{**lag, "seconds": 60.0, "jobs": 1}, {**lag, "seconds": 10.0, "jobs": 1}])
+    assert table.index("| 10 s |") < table.index("| 60 s |")
+    assert cells(table, "10 s") == ["1", "0.1", "2.00", "16.0", "12.0", "12.0"]
+
+
+def test_a_part_of_the_page_is_put_between_its_markers() -> None:
+    page = "a\n<!-- bench lag -->\nold\n<!-- /bench lag -->\nb\n"
+    once = tables.put(page, "lag", "new")
+    assert once == "a\n<!-- bench lag -->\nnew\n<!-- /bench lag -->\nb\n"
+    assert tables.put(once, "lag", "new") == once
+    with pytest.raises(ValueError, match="no markers of the name death"):
+        tables.put(page, "death", "new")
+
+
+def test_the_page_has_markers_for_every_table() -> None:
+    page = (ROOT / "docs/performance.md").read_text()
+    assert set(re.findall(r"<!-- bench (\w+) -->", page)) == set(tables.TABLES)
