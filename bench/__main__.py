@@ -1,7 +1,7 @@
 """The whole report: `python -m bench` measures, and puts tables and plots into docs/performance.md.
 
-Each part's numbers are kept in docs/performance.json as soon as they are there, so a part can be
-measured anew by itself (`--only death`), and what was broken off is gone on with. It needs
+Each part's numbers are kept in docs/performance.json as soon as they are there, so that a part can
+be measured anew by itself (`--only death`), as can those that were broken off. It needs
 redis-server, postgresql and the extra `bench`; `make bench` has that installed. All of it takes
 about 25 minutes, and should have the machine to itself.
 """
@@ -93,7 +93,7 @@ def main(*, only: tuple[str, ...], redraw: bool, most: int | None, size: float, 
         for measured in PARTS[name](size, most):
             rows.append(asdict(measured))
             click.echo(json.dumps({name: rows[-1]}))
-        _keep(record, name, rows)
+            _keep(record, name, rows)
     _draw(docs, _kept(record))
 
 

@@ -69,7 +69,7 @@ class Reading:
 
     Attributes:
         at: when, in seconds of the monotonic clock.
-        calls: made to Uplynk's API.
+        calls: made to Uplynk's API; files are none.
         cpu_seconds: of the worker, and all that come from it.
         statements: that PostgreSQL ran.
         transactions: that it committed.
@@ -100,7 +100,8 @@ def reading(where: Place, pid: int) -> Reading:
     """Read all of it, for the worker with this process id."""
     return Reading(
         at=time.monotonic(),
-        calls=sum(where.control.calls()["calls"].values()),
+        # those of the API have a room before their name: jobs/list; files have none
+        calls=sum(n for call, n in where.control.calls()["calls"].items() if "/" in call),
         cpu_seconds=cpu_seconds(pid),
         statements=where.number(
             "SELECT sum(calls) FROM pg_stat_statements s"
