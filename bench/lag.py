@@ -3,7 +3,8 @@
 `python -m bench.lag` lets jobs of 10 s, a minute, ten minutes and an hour run on a clock that jumps
 to whatever comes next: a job's beginning or end, the worker's alarm, a sweep. The steps are the
 real ones, on PostgreSQL; what is missing is the time that calls, messages and steps take. Jobs are
-alone or in company: all of them begin, one by one, while the first one lasts.
+alone (ten, one after the other, that take up to a tenth less) or in company: all of them begin, one
+by one, while the first one lasts.
 
 A textbook's worker that looks every 5 s is late by 5 s at the most, and calls as often as 5 s go
 into the duration, in whatever company. That is reckoned, and no measurement.
@@ -21,7 +22,7 @@ from statistics import mean
 from tempfile import TemporaryDirectory
 
 import click
-from sqlalchemy import select
+from sqlalchemy import delete, select
 from sqlalchemy.orm import Session, sessionmaker
 
 import migrations
@@ -35,6 +36,8 @@ from worker.steps import Step, poll
 
 TICK = timedelta(seconds=0.2)  # the worker looks at its alarm so often
 TEXTBOOK_SECONDS = 5.0
+# So many are alone, each after the other, and take up to a tenth less: one would tell of chance.
+ALONE = 10
 DURATIONS = (10.0, 60.0, 600.0, 3600.0)
 
 
@@ -44,7 +47,7 @@ class Lag:
 
     Attributes:
         seconds: how long each job takes.
-        jobs: how many there were.
+        jobs: how many there were at once.
         mean_lag_seconds: from a job's end until that was on record, on average.
         worst_lag_seconds: the longest of these.
         bound_seconds: what is promised: a tenth of the duration, POLL_MIN_SECONDS and a sweep.
@@ -182,7 +185,20 @@ class Play:
 def measured(seconds: float, jobs: int) -> Lag:
     """Measure with so many jobs that take so long."""
     with _sessions() as sessions, TemporaryDirectory() as folder:
-        return Play(sessions, Path(folder), seconds=seconds, jobs=jobs).run()
+        if jobs > 1:
+            return Play(sessions, Path(folder), seconds=seconds, jobs=jobs).run()
+        lags = []
+        for n in range(ALONE):
+            shorter = seconds * (1 - 0.1 * n / ALONE)
+            lags.append(Play(sessions, Path(folder), seconds=shorter, jobs=1).run())
+            with sessions.begin() as session:
+                session.execute(delete(Export))
+        return replace(
+            lags[0],
+            mean_lag_seconds=mean(lag.mean_lag_seconds for lag in lags),
+            worst_lag_seconds=max(lag.worst_lag_seconds for lag in lags),
+            calls_per_job=mean(lag.calls_per_job for lag in lags),
+        )
 
 
 @contextmanager
