@@ -3,7 +3,7 @@
 `python -m bench.waiting` starts Redis, PostgreSQL, the emulator and a worker (threads, four), puts
 so many exports under way, waits until each was looked at, and measures over the next cycles.
 Both look at each job once in `--interval` seconds; ours up to POLL_MIN_SECONDS (5) later, so that
-jobs which are due one after the other are looked at together.
+jobs which are due one after the other are looked at together, or earlier with others on a page.
 
 What Redis holds is told beside what it holds for the same worker with few exports under way: that
 leaves out the connections, which it has all the same.
