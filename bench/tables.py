@@ -16,8 +16,9 @@ QUIET_CORES = 0.1
 
 def shown(number: float) -> str:
     """Return a number as a person reads it: about three digits."""
+    rounded = float(f"{number:.3g}")  # 99.97 is shown as 100 is
     for least, how in BOUNDS:
-        if abs(number) >= least:
+        if abs(rounded) >= least:
             return format(number, how)
     return f"{number:.2g}"
 

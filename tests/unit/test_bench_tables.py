@@ -38,7 +38,10 @@ def cells(table: str, name: str) -> list[str]:
 
 @pytest.mark.parametrize(
     ("number", "text"),
-    [(0.0004, "0.0004"), (0.0123, "0.012"), (1.5, "1.50"), (22.22, "22.2"), (15_937, "15,937")],
+    [
+        *[(0.0004, "0.0004"), (0.0123, "0.012"), (0.9997, "1.00"), (1.5, "1.50"), (22.22, "22.2")],
+        *[(99.97, "100"), (15_937, "15,937")],
+    ],
 )
 def test_a_number_has_about_three_digits(number: float, text: str) -> None:
     assert tables.shown(number) == text
