@@ -59,6 +59,11 @@ class Job:
         """Tell whether Uplynk would know nothing of the job any more."""
         if self.deleted is not None and now >= self.deleted:
             return True
+        ended = self.cancelled
+        if ended is None:
+            ended = self.created + self.plan.wait_seconds + self.plan.run_seconds
+        if now < ended + LIFE_AFTER_COMPLETION_SECONDS:
+            return False  # at once: a list asks this of every job that it passes over
         moment = self.at(now)
         return moment.state in FINAL and now >= moment.finished + LIFE_AFTER_COMPLETION_SECONDS
 
