@@ -28,6 +28,7 @@ class Contender:
     Attributes:
         name: its name.
         arguments: its worker's command line.
+        waits: the command line of a worker that looks at jobs, and brings no files.
         table: has a row for each export, with `job_id`, `state` and `polls`.
         put: puts exports under way whose jobs bear these numbers, each to be looked at after its
             delay (seconds) for the first time.
@@ -41,6 +42,7 @@ class Contender:
 
     name: str
     arguments: list[str]
+    waits: list[str]
     table: str
     put: Callable[[Place, Sequence[int], Sequence[float]], None]
     task: str
@@ -75,11 +77,15 @@ def sender(where: Place) -> Iterator[Celery]:
 
 
 @contextmanager
-def worker(where: Place, contender: Contender, environment: dict[str, str]) -> Iterator[int]:
+def worker(
+    where: Place, contender: Contender, environment: dict[str, str], *, only_waits: bool = False
+) -> Iterator[int]:
     """Run the contender's worker, with four threads; gives its process id."""
     with (where.folder / f"{contender.name}.log").open("ab") as output:
         running = WorkerProcess(
-            contender.arguments, environment=where.environment | environment, output=output
+            contender.waits if only_waits else contender.arguments,
+            environment=where.environment | environment,
+            output=output,
         )
         try:
             yield running.process.pid
@@ -127,6 +133,7 @@ OURS = Contender(
     arguments=command(
         queues="exports,downloads", pool="threads", concurrency=CONCURRENCY, level="WARNING"
     ),
+    waits=command(queues="exports", pool="threads", concurrency=CONCURRENCY, level="WARNING"),
     table="exports",
     put=_put_ours,
     task="exports.create",
@@ -140,12 +147,14 @@ OURS = Contender(
     ),
 )
 
+_TEXTBOOKS = [
+    *(sys.executable, "-m", "celery", "--app", "bench.textbook", "worker"),
+    *("--pool", "threads", "--concurrency", str(CONCURRENCY), "--loglevel", "WARNING"),
+]
 TEXTBOOK = Contender(
     name="textbook",
-    arguments=[
-        *(sys.executable, "-m", "celery", "--app", "bench.textbook", "worker"),
-        *("--pool", "threads", "--concurrency", str(CONCURRENCY), "--loglevel", "WARNING"),
-    ],
+    arguments=_TEXTBOOKS,
+    waits=_TEXTBOOKS,
     table="textbook",
     put=_put_textbooks,
     task="textbook.create",

@@ -2,6 +2,7 @@
 
 `python -m bench.waiting` starts Redis, PostgreSQL, the emulator and a worker (threads, four), puts
 so many exports under way, waits until each was looked at, and measures over the next cycles.
+Ours serves the queue `exports` only, as the worker for the short steps does in docker-compose.yml.
 Both look at each job once in `--interval` seconds; ours up to POLL_MIN_SECONDS (5) later, so that
 jobs which are due one after the other are looked at together, or earlier with others on a page.
 
@@ -71,7 +72,7 @@ def measured(contender: Contender, exports: int, *, interval: float, cycles: int
     emulated = ["--jobs", str(exports), "--run-seconds", str(RUN_SECONDS)]
     with place(emulated) as where:
         prepare(where)
-        with worker(where, contender, paced(interval)) as pid:
+        with worker(where, contender, paced(interval), only_waits=True) as pid:
             # the newest, as the list has them first
             _looked_at(where, contender, range(exports - FEW, exports), interval=0.0)
             time.sleep(SETTLE_SECONDS)

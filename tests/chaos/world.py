@@ -137,5 +137,6 @@ def _variables(folder: Path, emulator: Emulator) -> dict[str, str]:
         "POLL_MIN_SECONDS": "0.5",
         "SUBMIT_SETTLE_SECONDS": str(SETTLE_SECONDS),
         "MAX_EXPORTING": "30",
+        "DELETE_JOBS_AFTER_HOURS": "0.002",  # seven seconds
         "LOG_FORMAT": "json",
     }
