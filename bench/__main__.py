@@ -17,7 +17,7 @@ from typing import Any
 
 import click
 
-from bench import death, lag, lifecycle, tables, waiting
+from bench import death, lag, lifecycle, queries, tables, waiting
 from bench.contenders import CONTENDERS, OURS, TEXTBOOK
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -60,6 +60,13 @@ def _lag(size: float, _most: int | None) -> Iterator[Any]:
             yield lag.measured(seconds, _of(jobs, size))
 
 
+def _queries(size: float, _most: int | None) -> Iterator[Any]:
+    finished, waiting = _of(queries.FINISHED, size), _of(queries.WAITING, size)
+    with queries.crowded(finished, waiting) as engine:
+        for name in queries.QUERIES:
+            yield queries.measured(engine, name, finished=finished, waiting=waiting)
+
+
 def _of(number: int, size: float, *, least: int = 1) -> int:
     return max(round(number * size), least)
 
@@ -69,6 +76,7 @@ PARTS: dict[str, Callable[[float, int | None], Iterator[Any]]] = {
     "lifecycle": _lifecycle,
     "death": _death,
     "lag": _lag,
+    "queries": _queries,
 }
 
 

@@ -134,6 +134,20 @@ def lag(rows: Sequence[Row]) -> str:
     return table(head, lines)
 
 
+def queries(rows: Sequence[Row]) -> str:
+    """Return the table of `bench.queries`, and the plans."""
+    first = rows[0]
+    others = f"{first['waiting']:,} under way and {first['waiting']:,} asked for"
+    head = [
+        f"among {first['finished']:,} that have ended, {others}",
+        f"ms, the median of {first['rounds']}",
+        "ms, at most",
+    ]
+    lines = [[row["name"], shown(row["median_ms"]), shown(row["most_ms"])] for row in rows]
+    plans = [f"-- {row['name']}\n" + "\n".join(row["plan"]) for row in rows]
+    return f"{table(head, lines)}\n\n```\n" + "\n\n".join(plans) + "\n```"
+
+
 def put(page: str, name: str, content: str) -> str:
     """Return the page with this content between the markers of this name.
 
@@ -171,4 +185,5 @@ TABLES: Mapping[str, Callable[[Sequence[Row]], str]] = {
     "lifecycle": lifecycle,
     "death": death,
     "lag": lag,
+    "queries": queries,
 }

@@ -30,6 +30,19 @@ def waiting(by: str, **members: object) -> dict[str, object]:
     }
 
 
+def query(name: str, **members: object) -> dict[str, object]:
+    return {
+        "name": name,
+        "rounds": 50,
+        "median_ms": 1.25,
+        "most_ms": 9.0,
+        "finished": 1_000_000,
+        "waiting": 100_000,
+        "plan": ["Limit", "  Index Scan"],
+        **members,
+    }
+
+
 def cells(table: str, name: str) -> list[str]:
     """Return the cells of the first line that begins with `name`, without it."""
     line = next(line for line in table.splitlines() if line.startswith(f"| {name} |"))
@@ -116,3 +129,11 @@ def test_a_part_of_the_page_is_put_between_its_markers() -> None:
 def test_the_page_has_markers_for_every_table() -> None:
     page = (ROOT / "docs/performance.md").read_text()
     assert set(re.findall(r"<!-- bench (\w+) -->", page)) == set(tables.TABLES)
+
+
+def test_a_query_has_its_times_and_its_plan() -> None:
+    told = tables.queries([query("claim"), query("due", median_ms=0.5)])
+    assert cells(told, "claim") == ["1.25", "9.00"]
+    assert cells(told, "due") == ["0.5", "9.00"]
+    assert "-- claim\nLimit\n  Index Scan" in told
+    assert "among 1,000,000 that have ended, 100,000 under way" in told
