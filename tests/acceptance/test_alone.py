@@ -5,8 +5,12 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import av
+import pytest
 
 from tests.acceptance.stage import Desk
 from tests.factories import ASSET, an_asset
@@ -40,22 +44,33 @@ def test_run_leaves_only_the_files(desk: Desk) -> None:
     assert f"{assets[0]}  aac-lc  stored" in shown.stdout
 
 
+@contextmanager
+def run(desk: Desk, asset: str, out: Path, **settings: str) -> Iterator[subprocess.Popen[str]]:
+    """Give a run once Uplynk has its job; whatever becomes of the test, it is gone at the end."""
+    desk.emulator.control.asset(asset, run_seconds=LONG_SECONDS)  # it can't end before it is told
+    with subprocess.Popen(
+        [sys.executable, "-m", "worker.cli", "run", asset, "--out", str(out)],
+        env={**os.environ, **desk.environment, **settings},
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            # many processes start at once when all tests do
+            wait_until(lambda: desk.emulator.control.jobs(asset), seconds=90, what="a job")
+            yield process
+        finally:
+            process.terminate()
+
+
+@pytest.mark.timeout(180)
 def test_a_run_that_was_interrupted_goes_on_without_paying_again(desk: Desk) -> None:
     out = desk.folder / "out"
     asset = an_asset()
     settings = {"POLL_MIN_SECONDS": "0.5"}
-    desk.emulator.control.asset(asset, run_seconds=LONG_SECONDS)  # it can't end before it is told
-    command = [sys.executable, "-m", "worker.cli", "run", asset, "--out", str(out)]
-    first = subprocess.Popen(
-        command,
-        env={**os.environ, **desk.environment, **settings},
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    wait_until(lambda: desk.emulator.control.jobs(asset), what="a job")
-    first.send_signal(signal.SIGINT)
-    said, _ = first.communicate(timeout=30)
-    assert first.returncode == 130
+    with run(desk, asset, out, **settings) as first:
+        first.send_signal(signal.SIGINT)
+        said, _ = first.communicate(timeout=30)
+        assert first.returncode == 130
     assert "The same command goes on from here" in said
     desk.emulator.control.advance(LONG_SECONDS)
     second = desk.cli("run", asset, "--out", str(out), **settings)
@@ -81,22 +96,20 @@ def test_a_demo_removes_nothing_but_an_earlier_demo(desk: Desk) -> None:
     assert (precious / "master.mov").exists()
 
 
+@pytest.mark.timeout(180)
 def test_two_runs_do_not_share_a_folder_and_none_forgets_what_another_paid_for(
     desk: Desk,
 ) -> None:
     out = desk.folder / "out"
     first, second = an_asset(), an_asset()
-    desk.emulator.control.asset(first, run_seconds=LONG_SECONDS)  # it can't end before it is told
-    command = [sys.executable, "-m", "worker.cli", "run", first, "--out", str(out)]
     quick = {"POLL_MIN_SECONDS": "0.5"}
-    environment = {**os.environ, **desk.environment, **quick}
-    running = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
-    wait_until(lambda: desk.emulator.control.jobs(first), what="a job")
-    refused = desk.cli("run", second, "--out", str(out))
-    assert refused.returncode == 1
-    assert "another run is at work" in refused.stderr
-    running.send_signal(signal.SIGINT)
-    assert running.wait(30) == 130
+    with run(desk, first, out, **quick) as running:
+        refused = desk.cli("run", second, "--out", str(out))
+        assert refused.returncode == 1
+        assert "another run is at work" in refused.stderr
+        running.send_signal(signal.SIGINT)
+        running.communicate(timeout=30)
+        assert running.returncode == 130
     desk.emulator.control.advance(LONG_SECONDS)
     desk.emulator.control.asset(second, run_seconds=5)  # the first is brought meanwhile
     assert desk.cli("run", second, "--out", str(out), **quick).returncode == 0

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import signal
 import subprocess
 import sys
 from io import StringIO
@@ -171,34 +170,36 @@ def test_a_list_that_can_not_be_read_is_told_with_the_remedy(stage: Stage) -> No
         assert "there is no batch nothing" in unknown.stderr
 
 
+def requests(stage: Stage) -> int:
+    """Return how many requests the first of the batches has."""
+    said = stage.cli("batches", "--json").stdout.splitlines()
+    return int(json.loads(said[0])["requests"]) if said else 0
+
+
 def test_a_list_from_standard_input_that_was_broken_off_is_gone_on_with(stage: Stage) -> None:
     command = [sys.executable, "-m", "worker.cli", "request", "--from", "-", "--batch", "piped"]
-    broken = subprocess.Popen(
+    many = [an_asset() for _ in range(1500)]
+    with subprocess.Popen(
         command,
         env={**dict(stage.environment), "PYTHONPATH": str(Path.cwd()), "PATH": ""},
         cwd=stage.folder,
         stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    assert broken.stdin is not None
-    many = [an_asset() for _ in range(1500)]
-    broken.stdin.write("\n".join(many[:1200]).encode() + b"\n")
-    broken.stdin.flush()
-
-    def requests() -> int:
-        said = stage.cli("batches", "--json").stdout.splitlines()
-        return int(json.loads(said[0])["requests"]) if said else 0
-
-    wait_until(lambda: requests() == 1000, what="the first thousand")
-    broken.send_signal(signal.SIGKILL)
-    broken.communicate()
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as broken:
+        try:
+            assert broken.stdin is not None
+            broken.stdin.write("\n".join(many[:1200]).encode() + b"\n")
+            broken.stdin.flush()
+            wait_until(lambda: requests(stage) == 1000, what="the first thousand")
+        finally:
+            broken.kill()
     (stage.folder / "whole.txt").write_text("\n".join(many))
     gone_on = stage.cli("request", "--from", str(stage.folder / "whole.txt"), "--batch", "piped")
     assert gone_on.returncode == 0, gone_on.stderr
     assert "    1,000 were on record already" in gone_on.stderr
     assert "      500 to be exported" in gone_on.stderr
-    assert requests() == 1500
+    assert requests(stage) == 1500
 
 
 def test_a_batch_is_cancelled_and_what_failed_of_it_retried(

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from enum import StrEnum
 from math import ceil
+from threading import Lock
 
 from limits import RateLimitItem, RateLimitItemPerSecond
 from limits.errors import StorageError
@@ -68,6 +69,7 @@ class Allowance:
     ) -> None:
         self._most, self._account = calls_per_second, account
         self._alone: Storage = MemoryStorage()
+        self._lock = Lock()
         self._shared = storage or self._alone
         self._stopping = stopping
         self._apart_until = self._read_at = -APART_SECONDS
@@ -135,7 +137,8 @@ class Allowance:
                 why = type(error.storage_error).__name__
                 _log.warning("calls are counted by each process", why=why)
                 self._apart_until = time.monotonic() + APART_SECONDS
-        return act(self._alone)
+        with self._lock:  # its timer may be started by two threads at once, which is an error
+            return act(self._alone)
 
 
 def storage_at(broker_url: str) -> Storage | None:
