@@ -2,7 +2,7 @@
 
 import json
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -15,6 +15,8 @@ from tests.waiting import wait_until
 
 UNDER_WAY = 1000
 MOST_MESSAGES = 10
+# Seconds, longer than a busy machine with a slow disk takes for a look at each.
+EVERY = 90
 
 
 @pytest.mark.timeout(300)
@@ -31,13 +33,15 @@ def test_a_thousand_waiting_exports_hold_no_message_and_no_worker(
     with ThreadPoolExecutor(2) as threads:
         jobs = list(threads.map(begin, assets))
     now = datetime.now(UTC)
+    due_at = now - timedelta(seconds=EVERY)  # none of them waits for company any more
     with stage.sessions.begin() as session:
         session.add_all(
-            build_export(state=State.EXPORTING, asset=asset, job_id=job, job_created_at=now)
+            build_export(
+                state=State.EXPORTING, asset=asset, job_id=job, job_created_at=now, due_at=due_at
+            )
             for asset, job in zip(assets, jobs, strict=True)
         )
-    # longer than a busy machine with a slow disk takes for a look at each
-    stage.settings |= {"POLL_MIN_SECONDS": "90", "POLL_MAX_SECONDS": "90"}
+    stage.settings |= {"POLL_MIN_SECONDS": f"{EVERY}", "POLL_MAX_SECONDS": f"{EVERY}"}
     stage.start("prefork")
     seen: list[int] = []
 

@@ -10,10 +10,11 @@ from threading import Thread
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select, text
+from sqlalchemy import func, insert, select, text
 from sqlalchemy.orm import Session, sessionmaker
 
 from models import (
+    Base,
     Captions,
     Channel,
     Cleaning,
@@ -65,6 +66,18 @@ def ended(kit: Kit, age: timedelta, *, state: State = State.STORED, **members: A
         session.flush()
         session.add(told(request.id, at, due_at=None))
     return export
+
+
+def members(row: Base) -> dict[str, Any]:
+    """Return what is set of a row that no session has."""
+    return {name: value for name, value in vars(row).items() if not name.startswith("_")}
+
+
+def add_stored(kit: Kit, number: int, **own: Any) -> None:
+    """Add so many stored exports, together: one by one they would take their time."""
+    rows = [members(build_export(state=State.STORED, due_at=None, **own)) for _ in range(number)]
+    with kit.sessions.begin() as session:
+        session.execute(insert(Export), rows)
 
 
 def told(request_id: str, at: datetime, *, due_at: datetime | None) -> Notification:
@@ -254,10 +267,7 @@ def test_one_that_is_taken_up_again_keeps_its_history(kit: Kit, tmp_path: Path) 
 def test_a_message_does_a_part_and_wakes_the_next(kit: Kit, tmp_path: Path) -> None:
     kit = keeping(kit, tmp_path, keep_records_days=30, keep_history_days=7)
     number, at = ROWS_AT_ONCE * MOST_TRANSACTIONS, kit.now() - 31 * DAY
-    with kit.sessions.begin() as session:
-        session.add_all(
-            build_export(state=State.STORED, due_at=None, state_since=at) for _ in range(number)
-        )
+    add_stored(kit, number, state_since=at)
     report = clean(kit)
     assert report.wakes == sweep(kit).wakes == (Wake(Step.CLEAN),)
     first = int(str(report.facts["exports"]))
@@ -287,21 +297,16 @@ def test_however_much_is_to_be_kept_what_lies_behind_it_goes_and_then_it_is_over
 ) -> None:
     kit = keeping(kit, tmp_path, keep_records_days=30)
     number, at = (MOST_TRANSACTIONS + 5) * ROWS_AT_ONCE, kit.now() - 40 * DAY
-    with kit.sessions.begin() as session:
-        if what == "exports":
-            session.add_all(
-                build_export(
-                    state=State.STORED, due_at=None, state_since=at, captions_due_at=kit.now()
-                )
-                for _ in range(number)
-            )
-        else:
-            session.add_all(Request(id=f"kept-{each}", created_at=at) for each in range(number))
-            session.flush()
-            session.add_all(told(f"kept-{each}", at, due_at=kit.now()) for each in range(number))
     if what == "exports":
+        add_stored(kit, number, state_since=at, captions_due_at=kit.now())
         ended(kit, 31 * DAY)
     else:
+        ids = [f"kept-{each}" for each in range(number)]
+        wishes = [{"id": each, "created_at": at} for each in ids]
+        tidings = [members(told(each, at, due_at=kit.now())) for each in ids]
+        with kit.sessions.begin() as session:
+            session.execute(insert(Request), wishes)
+            session.execute(insert(Notification), tidings)
         refused(kit, "behind", 31 * DAY)
     report = clean(kit)
     assert (dict(report.facts), report.wakes) == ({what: 1}, ())
