@@ -43,6 +43,8 @@ def test_a_download_is_left_at_once_and_gone_on_with_by_another(
     asset = an_asset()
     fault = stage.emulator.control.fault("media", kind, **parameters)
     worker, request_id = downloading(stage, asset, pool)
+    if kind == "throttle":  # it has begun to come
+        wait_until(lambda: list((stage.folder / "scratch").glob("*.part")), what="a part")
     worker.process.terminate()
     assert ends(worker) == 0
     export = stage.reaches(request_id, State.DOWNLOADING)
