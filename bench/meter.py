@@ -3,17 +3,19 @@
 import os
 import time
 from collections import defaultdict
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import redis
 
 from bench.place import Place
+from tests import waiting
 
 TICKS = os.sysconf("SC_CLK_TCK")
-LOOK_SECONDS = 0.5
+# Seldom enough that it costs nothing.
+wait_until = partial(waiting.wait_until, every=0.5)
 # /proc/stat's times that are spent on work: all but idle and iowait (proc(5)).
 BUSY = (0, 1, 2, 5, 6, 7)
 
@@ -125,12 +127,3 @@ def redis_keys_kib(where: Place) -> float:
     with redis.Redis.from_url(where.redis_url) as client:
         sizes = [client.memory_usage(key, samples=0) or 0 for key in client.scan_iter(count=1000)]
     return sum(sizes) / 1024
-
-
-def wait_until(look: Callable[[], bool], *, seconds: float, what: str) -> None:
-    """Wait until it is so, and look seldom enough that it costs nothing; raises TimeoutError."""
-    end = time.monotonic() + seconds
-    while not look():
-        if time.monotonic() > end:
-            raise TimeoutError(f"{what} did not come true within {seconds:g} s")
-        time.sleep(LOOK_SECONDS)

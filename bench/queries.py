@@ -12,16 +12,15 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from statistics import median
-from typing import Any
-from uuid import uuid4
 
 import click
-from sqlalchemy import Connection, Engine, event, text
+from sqlalchemy import Engine, text
 from sqlalchemy.orm import Session
 
 import migrations
 from models import State, admission, claims
 from models.database import open_engine
+from tests.explaining import explained
 from tests.services import postgres_server
 
 FINISHED, WAITING = 1_000_000, 100_000
@@ -128,28 +127,16 @@ def measured(engine: Engine, name: str, *, finished: int, waiting: int) -> Took:
             query(session, now)
             took.append(1000 * (time.perf_counter() - begun))
             session.rollback()
-    return Took(name, ROUNDS, median(took), max(took), finished, waiting, explained(engine, query))
+    plan = longest_plan(engine, query)
+    return Took(name, ROUNDS, median(took), max(took), finished, waiting, plan)
 
 
-def explained(engine: Engine, query: Query) -> list[str]:
-    """Return the plan of the longest statement of a query."""
-    plans: list[list[str]] = []
-
-    def tell(connection: Connection, _cursor: object, statement: str, values: Any, *_: Any) -> None:  # noqa: ANN401  (SQLAlchemy's)
-        driver: Any = connection.connection.driver_connection
-        with driver.cursor() as cursor:
-            savepoint = f"plan_{uuid4().hex}"
-            cursor.execute(f"SAVEPOINT {savepoint}")
-            rows = cursor.execute(f"EXPLAIN (ANALYZE, COSTS OFF) {statement}", values).fetchall()
-            cursor.execute(f"ROLLBACK TO SAVEPOINT {savepoint}")
-        plans.append([str(row[0]) for row in rows])
-
-    with engine.connect() as connection:
-        event.listen(connection, "before_cursor_execute", tell)
-        with Session(connection) as session:
-            query(session, datetime.now(UTC))
-            session.rollback()
-    return max(plans, key=len)
+def longest_plan(engine: Engine, query: Query) -> list[str]:
+    """Return the plan of the longest statement of a query, a line each."""
+    url = engine.url.render_as_string(hide_password=False)
+    with explained(url, "EXPLAIN (ANALYZE, COSTS OFF)") as (session, plans):
+        query(session, datetime.now(UTC))
+    return [str(row[0]) for row in max(plans, key=len)]
 
 
 @click.command()

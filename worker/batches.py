@@ -3,7 +3,6 @@
 import json
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import islice
@@ -12,21 +11,15 @@ from typing import Any
 from sqlalchemy import and_, case, func, select, tuple_
 from sqlalchemy.orm import Session, sessionmaker
 
-from models import Batch, Export, Request, State
-from models.database import for_reading, open_engine, open_sessions
+from models import Batch, Export, Request, State, claims
 from models.state import TERMINAL
-from worker import tables
-from worker.clock import Clock
+from worker import records, tables
 from worker.errors import SettingsError
 from worker.lists import Line
-from worker.settings import AccountSettings, ClientSettings
+from worker.settings import AccountSettings
 from worker.steps import bulk
 from worker.steps.bulk import Batchful, Outcome
-
-# The rate by which the time left is told is that of so long.
-LATELY = timedelta(hours=1)
-# Of a few files that came together no rate is told.
-LEAST_LATELY = timedelta(minutes=1)
+from worker.steps.governor import LATELY, LEAST_LATELY
 
 # Where a request stands, as Request.state says it.
 _STATE = case(
@@ -110,21 +103,6 @@ def time_left(left: int, lately: tuple[int, timedelta]) -> timedelta | None:
     return left * max(seconds, LEAST_LATELY) / number if number else None
 
 
-@contextmanager
-def opened(
-    settings: ClientSettings, *, reads: bool = False
-) -> Iterator[tuple[sessionmaker[Session], Clock]]:
-    """Give sessions on the settings' database and its clock, for as long as the context lasts.
-
-    Those of who only `reads` keep nobody waiting.
-    """
-    engine = open_engine(settings.database_url)
-    try:
-        yield open_sessions(for_reading(engine) if reads else engine), Clock(engine)
-    finally:
-        engine.dispose()
-
-
 def record(
     settings: AccountSettings, name: str, lines: Iterable[Line], *, again: bool
 ) -> Iterator[tuple[Line, Outcome | None]]:
@@ -136,7 +114,7 @@ def record(
     Raises:
         SettingsError: the batch is another account's.
     """
-    with opened(settings) as (sessions, now):
+    with records.opened(settings) as (sessions, now):
         where = None
         for some in chunks(lines):
             if where is None:
@@ -169,16 +147,19 @@ def chunks(lines: Iterable[Line]) -> Iterator[list[Line]]:
         yield some
 
 
-def names(session: Session) -> Sequence[str]:
-    """Return the names of all batches, the newest first."""
-    return session.scalars(select(Batch.name).order_by(Batch.created_at.desc())).all()
+def every(session: Session) -> Sequence[Batch]:
+    """Return all batches, the newest first."""
+    return session.scalars(select(Batch).order_by(Batch.created_at.desc())).all()
 
 
-def totals(session: Session, name: str, *, now: datetime) -> Totals | None:
-    """Return what became of a batch; None if there is none of this name."""
-    batch = session.get(Batch, name)
-    if batch is None:
-        return None
+def lately(session: Session, account: str, *, now: datetime) -> tuple[int, timedelta]:
+    """Return how many files were stored in the last hour, and since when the first of these was."""
+    number, first = claims.stored_since(session, now - LATELY, account=account)
+    return number, now - (first or now)
+
+
+def totals(session: Session, batch: Batch, *, now: datetime) -> Totals:
+    """Return what became of a batch."""
     is_stored = and_(Export.state == State.STORED, Request.cancelled_at.is_(None))
     is_late = and_(is_stored, Export.state_since > now - LATELY)
     code = func.coalesce(Request.error_code, Export.error_code)
@@ -194,7 +175,7 @@ def totals(session: Session, name: str, *, now: datetime) -> Totals | None:
         )
         .select_from(Request)
         .outerjoin(Export, Request.export_id == Export.id)
-        .where(Request.batch == name)
+        .where(Request.batch == batch.name)
         .group_by(_STATE, code)
     ).all()
     states, codes = Counter[State](), Counter[str]()
@@ -204,7 +185,7 @@ def totals(session: Session, name: str, *, now: datetime) -> Totals | None:
             codes[row.code or "unknown"] += row.requests
     first = min((row.first for row in rows if row.first is not None), default=now)
     return Totals(
-        name=name,
+        name=batch.name,
         created_at=batch.created_at,
         states=states,
         codes=codes,
@@ -212,11 +193,6 @@ def totals(session: Session, name: str, *, now: datetime) -> Totals | None:
         seconds=float(sum(row.seconds or 0 for row in rows)),
         lately=(sum(row.lately for row in rows), now - first),
     )
-
-
-def unknown(name: str) -> str:
-    """Return what is to be said where there is no batch of this name."""
-    return f"there is no batch {name}; `uplynk-export batches` lists them"
 
 
 def ids(session: Session, name: str, states: Collection[State]) -> Sequence[str]:

@@ -1,17 +1,13 @@
 """Changes: what a person has done to requests on record, at once and without a worker."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Engine
 from sqlalchemy.orm import Session, sessionmaker
 
 from models import State
-from models.database import open_engine, open_sessions
 from worker import records, steps
-from worker.clock import Clock
 from worker.errors import InvalidRequest
 from worker.settings import ClientSettings
 from worker.steps import Step
@@ -27,15 +23,6 @@ class Change:
     well: bool
 
 
-@contextmanager
-def _database(settings: ClientSettings) -> Iterator[Engine]:
-    engine = open_engine(settings.database_url)
-    try:
-        yield engine
-    finally:
-        engine.dispose()
-
-
 def cancel(settings: ClientSettings, names: Sequence[str]) -> Iterator[Change]:
     """Withdraw requests, each by its id or its export's; gives what each is then."""
     return _each(settings, names, _cancelled)
@@ -48,8 +35,7 @@ def retry(settings: ClientSettings, names: Sequence[str]) -> Iterator[Change]:
 
 def retry_failed(settings: ClientSettings, code: str) -> int:
     """Take up all requests that failed with `code`; returns how many they were."""
-    with _database(settings) as engine:
-        sessions, now = open_sessions(engine), Clock(engine)
+    with records.opened(settings) as (sessions, now):
         before, count = now(), 0
         while True:
             report = steps.retry_failed(sessions, code, now=now(), before=before)
@@ -63,8 +49,7 @@ def _each(
     names: Sequence[str],
     changed: Callable[[sessionmaker[Session], str, datetime], Change],
 ) -> Iterator[Change]:
-    with _database(settings) as engine:
-        sessions, now = open_sessions(engine), Clock(engine)
+    with records.opened(settings) as (sessions, now):
         for name in names:
             if (request_id := _known(sessions, name)) is None:
                 yield Change(name, None, "there is no request or export of this id", well=False)

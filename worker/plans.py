@@ -8,7 +8,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from models import Export, State, claims
-from worker.batches import LATELY, chunks, time_left
+from worker.batches import chunks, lately, time_left
 from worker.inquiry import Inquiry
 from worker.lists import Line
 from worker.steps import Kit, bulk
@@ -170,7 +170,6 @@ def experience(session: Session, kit: Kit) -> Experience:
         .order_by(Export.state_since.desc())
         .limit(MOST_FILMS)
     ).all()
-    number, first = claims.stored_since(session, now - LATELY, account=account)
     known = [(seconds, size) for seconds, size, _, _ in rows if seconds and size]
     took = [
         (done_at - asked_at).total_seconds()
@@ -182,5 +181,5 @@ def experience(session: Session, kit: Kit) -> Experience:
         seconds=sum(seconds for seconds, _ in known),
         size_bytes=sum(size for _, size in known),
         exporting_seconds=sum(took) / len(took) if took else None,
-        lately=(number, now - (first or now)),
+        lately=lately(session, account, now=now),
     )

@@ -5,22 +5,34 @@ from contextlib import contextmanager
 from uuid import UUID
 
 from sqlalchemy import select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, sessionmaker
 
 from models import Export, History, Request, State
 from models.database import for_reading, open_engine, open_sessions
+from worker.clock import Clock
 from worker.settings import ClientSettings
 
 
 @contextmanager
-def reading(settings: ClientSettings) -> Iterator[Session]:
-    """Give a session on the settings' database, for as long as the context lasts."""
-    engine = for_reading(open_engine(settings.database_url))
+def opened(
+    settings: ClientSettings, *, reads: bool = False
+) -> Iterator[tuple[sessionmaker[Session], Clock]]:
+    """Give sessions on the settings' database and its clock, for as long as the context lasts.
+
+    Those of who only `reads` keep nobody waiting.
+    """
+    engine = open_engine(settings.database_url)
     try:
-        with open_sessions(engine).begin() as session:
-            yield session
+        yield open_sessions(for_reading(engine) if reads else engine), Clock(engine)
     finally:
         engine.dispose()
+
+
+@contextmanager
+def reading(settings: ClientSettings) -> Iterator[Session]:
+    """Give a session to read in, for as long as the context lasts."""
+    with opened(settings, reads=True) as (sessions, _), sessions.begin() as session:
+        yield session
 
 
 def listed(

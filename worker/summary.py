@@ -10,8 +10,6 @@ from models import State
 from worker.batches import Totals
 from worker.tables import clock
 
-_UNDER_WAY = (State.REQUESTED, State.SUBMITTING, State.EXPORTING, State.DOWNLOADING)
-
 
 def table(found: Sequence[Totals]) -> Iterable[str]:
     """Return a line for each batch, below a line that names the columns."""
@@ -46,8 +44,9 @@ def each(found: Sequence[Totals]) -> Iterable[str]:
 def line(totals: Totals) -> str:
     """Return how far a batch has come, in one line."""
     said = f"{totals.stored:,} of {totals.requests:,} stored"
-    for state in (*_UNDER_WAY, State.FAILED, State.CANCELLED):
-        if number := totals.states.get(state):
+    for state in State:
+        number = totals.states.get(state)
+        if number and state is not State.STORED:
             said += f", {number:,} {state}"
     return said + (f"; {span(totals.time_left)} left" if totals.left else "")
 

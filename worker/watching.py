@@ -20,12 +20,12 @@ from models.export import IS_WITHOUT_FILE
 from models.pause import EVERYBODY
 from models.state import UNDER_WAY
 from worker import tables
-from worker.batches import LATELY, opened, time_left
+from worker.batches import lately, time_left
+from worker.pace import JOB_ERASED_AFTER
+from worker.records import opened
 from worker.settings import AccountSettings
+from worker.steps.governor import LATELY
 from worker.summary import span
-
-# Uplynk erases a job so long after it was done (uplynk-api: life cycle).
-ERASED_AFTER = timedelta(hours=72)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +76,11 @@ class Look:
         """How long Uplynk keeps the job whose file is lacking for longest; None for none."""
         if self.oldest_done is None:
             return None
-        return max(self.oldest_done + ERASED_AFTER - self.at, timedelta())
+        return max(self.oldest_done + JOB_ERASED_AFTER - self.at, timedelta())
 
 
 def look(session: Session, account: str, *, now: datetime) -> Look:
     """Return what there is to see now."""
-    number, first = claims.stored_since(session, now - LATELY, account=account)
     bringing, rate = session.execute(
         select(func.count(), func.sum(Export.bytes_per_second)).where(
             claims.in_state(State.DOWNLOADING),
@@ -109,7 +108,7 @@ def look(session: Session, account: str, *, now: datetime) -> Look:
         at=now,
         states=states,
         bringing=(bringing, float(rate or 0)),
-        lately=(number, now - (first or now)),
+        lately=lately(session, account, now=now),
         failed={code or "unknown": count for code, count in failed},
         oldest_done=claims.oldest_done(session, account=account),
         paused=sorted(admission.who_is_paused(session, account)),
@@ -161,9 +160,13 @@ def picture(seen: Look) -> RenderableType:
     for code, count in sorted(seen.failed.items(), key=lambda item: -item[1]):
         table.add_row(f"[red]{count:,}[/red]", f"failed in the last hour with {escape(code)}")
     for requester in seen.paused:
-        whose = "everything" if requester == EVERYBODY else requester
-        table.add_row("[yellow]paused[/yellow]", escape(whose))
+        table.add_row("[yellow]paused[/yellow]", escape(whose(requester)))
     return Group(f"[bold]{tables.clock(seen.at)}[/bold]", table)
+
+
+def whose(requester: str) -> str:
+    """Return in words of whom nothing is asked for."""
+    return "everything" if requester == EVERYBODY else requester
 
 
 def _bringing(number: int, rate: float) -> str:

@@ -6,7 +6,6 @@ statistics from before the backlog came.
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from hashlib import md5
 from pathlib import Path
@@ -15,13 +14,13 @@ from uuid import UUID, uuid4
 
 import psycopg
 import pytest
-from sqlalchemy import ColumnElement, Connection, TextClause, event, make_url, select
+from sqlalchemy import ColumnElement, TextClause, make_url, select
 from sqlalchemy.orm import Session
 
 import migrations
 from models import Audio, Export, History, Request, State, admission, claims, deletions, pruning
 from models.export import IS_UNDER_WAY
-from tests.engines import opened
+from tests.explaining import explained
 from worker.steps import bulk
 from worker.steps.bulk import Batchful, Entry
 from worker.steps.wish import Wish
@@ -210,25 +209,6 @@ CASES.remove(("old", "the window"))
 CASES.remove(("old", "under way of a list"))
 # how SQLite names the index of a primary key
 SQLITE_NAMES = {"pk_exports": "sqlite_autoindex_exports_1"}
-
-
-@contextmanager
-def explained(url: str, explain: str) -> Iterator[tuple[Session, list[list[Any]]]]:
-    """Give a session, and the plans of the statements as they are sent in it."""
-    plans: list[list[Any]] = []
-
-    def tell(connection: Connection, _cursor: object, statement: str, values: Any, *_: Any) -> None:
-        driver: Any = connection.connection.driver_connection
-        if statement.lstrip().startswith(("SELECT", "UPDATE", "WITH")):
-            with_plan = driver.cursor()
-            with_plan.execute("SAVEPOINT plan")
-            plans.append(with_plan.execute(f"{explain} {statement}", values).fetchall())
-            with_plan.execute("ROLLBACK TO SAVEPOINT plan")
-            with_plan.close()
-
-    with opened(url) as engine, Session(engine) as session:
-        event.listen(engine, "before_cursor_execute", tell)
-        yield session, plans
 
 
 @pytest.mark.parametrize("name", QUERIES)

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import IO, Any
 
 import click
+from sqlalchemy.orm import Session
 
-from models import Batch, State
+from models import Batch
 from models.batch import LONGEST_NAME
 from worker import batches, records, summary, tables
 from worker.cli.client import checked, wake
-from worker.clock import local
 from worker.lists import Line, ListError, lines
 from worker.settings import AccountSettings, load_account, load_client
 from worker.steps.bulk import Outcome
@@ -50,7 +50,7 @@ def record_list(
                 continue
             wrong += line.repeats is None
             complain(line)
-    wake(load_client())
+    wake(settings)
     for outcome, said in _SAID.items():
         if outcomes[outcome]:
             click.echo(f"{outcomes[outcome]:>9,} {said}", err=True)
@@ -72,13 +72,9 @@ def batches_(names: tuple[str, ...], *, as_json: bool) -> None:
 
     The time left is told by the rate of the last hour.
     """
-    with records.reading(load_client()) as session:
-        found = []
-        for name in names or batches.names(session):
-            totals = batches.totals(session, name, now=local())
-            if totals is None:
-                raise click.ClickException(batches.unknown(name))
-            found.append(totals)
+    with records.opened(load_client(), reads=True) as (sessions, now), sessions.begin() as session:
+        meant = [known(session, name) for name in names] or batches.every(session)
+        found = [batches.totals(session, batch, now=now()) for batch in meant]
     if as_json:
         for totals in found:
             click.echo(json.dumps(summary.as_json(totals)))
@@ -96,10 +92,9 @@ def batches_(names: tuple[str, ...], *, as_json: bool) -> None:
 @click.option("--output", type=click.Path(path_type=Path), help="A file; else standard output.")
 def manifest(batch: str, *, form: str, output: Path | None) -> None:
     """Write what became of each request of BATCH: its file, hash and size, or its error."""
-    with batches.opened(load_client(), reads=True) as (sessions, _):
+    with records.opened(load_client(), reads=True) as (sessions, _):
         with sessions.begin() as session:
-            if session.get(Batch, batch) is None:
-                raise click.ClickException(batches.unknown(batch))
+            known(session, batch)
         rows = batches.manifest(sessions, batch)
         if output is None:
             _write(rows, sys.stdout, form)
@@ -110,6 +105,18 @@ def manifest(batch: str, *, form: str, output: Path | None) -> None:
             file.flush()
             os.fsync(file.fileno())
         part.replace(output)
+
+
+def known(session: Session, name: str) -> Batch:
+    """Return the batch of this name.
+
+    Raises:
+        click.ClickException: there is none.
+    """
+    batch = session.get(Batch, name)
+    if batch is None:
+        raise click.ClickException(f"there is no batch {name}; `uplynk-export batches` lists them")
+    return batch
 
 
 def batch_name(path: str, given: str | None) -> str:
@@ -163,17 +170,16 @@ def complain(line: Line) -> None:
 def _all_stored(settings: AccountSettings, name: str) -> bool:
     """Wait until each request has ended; how far it has come is said on standard error."""
     said_at = -SAY_SECONDS
-    while True:
-        with records.reading(settings) as session:
-            totals = batches.totals(session, name, now=local())
-        if totals is None:
-            raise click.ClickException(batches.unknown(name))
-        if time.monotonic() - said_at >= SAY_SECONDS or not totals.left:
-            said_at = time.monotonic()
-            click.echo(summary.line(totals), err=True)
-        if not totals.left:
-            return totals.states.get(State.STORED, 0) == totals.requests
-        time.sleep(LOOK_SECONDS)
+    with records.opened(settings, reads=True) as (sessions, now):
+        while True:
+            with sessions.begin() as session:
+                totals = batches.totals(session, known(session, name), now=now())
+            if time.monotonic() - said_at >= SAY_SECONDS or not totals.left:
+                said_at = time.monotonic()
+                click.echo(summary.line(totals), err=True)
+            if not totals.left:
+                return totals.stored == totals.requests
+            time.sleep(LOOK_SECONDS)
 
 
 def _write(rows: Iterable[Mapping[str, Any]], file: IO[str], form: str) -> None:

@@ -4,9 +4,10 @@ from collections.abc import Collection, Iterable, Sequence
 
 import click
 
-from models import Batch, State
+from models import State
 from models.state import UNDER_WAY
-from worker import batches, changes
+from worker import batches, changes, records
+from worker.cli.batch import known
 from worker.cli.client import wake
 from worker.settings import ClientSettings, load_client
 
@@ -52,10 +53,8 @@ def retry(ids: tuple[str, ...], *, code: str | None, batch: str | None, cancelle
 
 
 def _of_batch(settings: ClientSettings, batch: str, states: Collection[State]) -> Sequence[str]:
-    with batches.opened(settings, reads=True) as (sessions, _), sessions.begin() as session:
-        if session.get(Batch, batch) is None:
-            raise click.ClickException(batches.unknown(batch))
-        return batches.ids(session, batch, states)
+    with records.reading(settings) as session:
+        return batches.ids(session, known(session, batch).name, states)
 
 
 def _tell(settings: ClientSettings, made: Iterable[changes.Change], *, is_brief: bool) -> None:

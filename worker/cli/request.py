@@ -6,10 +6,10 @@ from uuid import uuid4
 
 import click
 
-from models import Batch, State
+from models import State
 from models.state import TERMINAL
-from worker import batches, records, rendezvous, tables
-from worker.cli.batch import record_list
+from worker import records, rendezvous, tables
+from worker.cli.batch import known, record_list
 from worker.cli.client import checked, send
 from worker.settings import ClientSettings, load_client
 
@@ -82,8 +82,8 @@ def request(  # noqa: PLR0913  (click's: an argument for each option)
 def list_(state: str | None, batch: str | None, limit: int, *, as_json: bool) -> None:
     """List requests, the newest first."""
     with records.reading(load_client()) as session:
-        if batch is not None and session.get(Batch, batch) is None:
-            raise click.ClickException(batches.unknown(batch))
+        if batch is not None:
+            known(session, batch)
         wanted = State(state) if state else None
         requests = records.listed(session, state=wanted, limit=limit, batch=batch)
     if as_json:

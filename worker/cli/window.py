@@ -8,14 +8,16 @@ from sqlalchemy.orm import Session
 
 from models import State, admission, claims
 from models.pause import EVERYBODY
+from models.state import UNDER_WAY
 from worker import watching
-from worker.batches import opened
 from worker.cli.client import wake
 from worker.clock import Clock
+from worker.records import opened, reading
 from worker.settings import AccountSettings, load_account
 
 LOOK_SECONDS = 1.0
-UNDER_WAY = (State.SUBMITTING, State.EXPORTING, State.DOWNLOADING)
+# What Uplynk was asked for, or may have been.
+ASKED_FOR = UNDER_WAY - {State.REQUESTED}
 
 _requester = click.option(
     "--requester", default=EVERYBODY, help="Only what this one asks for; a batch's is its name."
@@ -36,7 +38,7 @@ def pause(requester: str) -> None:
             session, account=settings.uplynk_user_id, requester=requester, now=now()
         ),
     )
-    click.echo(f"{_named(requester)} {'paused' if is_new else 'was paused already'}")
+    click.echo(f"{watching.whose(requester)} {'paused' if is_new else 'was paused already'}")
 
 
 @click.command()
@@ -50,9 +52,9 @@ def resume(requester: str) -> None:
             session, account=settings.uplynk_user_id, requester=requester
         ),
     )
-    click.echo(f"{_named(requester)} {'goes on' if was_paused else 'was not paused'}")
+    click.echo(f"{watching.whose(requester)} {'goes on' if was_paused else 'was not paused'}")
     wake(settings)
-    with opened(settings) as (sessions, _), sessions.begin() as session:
+    with reading(settings) as session:
         still = admission.who_is_paused(session, settings.uplynk_user_id)
     for each in sorted(still):
         if each == EVERYBODY:
@@ -71,12 +73,16 @@ def drain(timeout: float | None) -> None:
     settings = load_account()
     account, end = settings.uplynk_user_id, None if timeout is None else time.monotonic() + timeout
     said = None
-    with opened(settings) as (sessions, now):
-        with sessions.begin() as session:
-            admission.pause(session, account=account, requester=EVERYBODY, now=now())
+    _changed(
+        settings,
+        lambda session, now: admission.pause(
+            session, account=account, requester=EVERYBODY, now=now()
+        ),
+    )
+    with opened(settings, reads=True) as (sessions, _):
         while True:
             with sessions.begin() as session:
-                left = claims.count(session, UNDER_WAY, account=account)
+                left = claims.count(session, ASKED_FOR, account=account)
             if left != said:
                 click.echo(f"{left:,} under way", err=True)
                 said = left
@@ -100,7 +106,3 @@ def watch(interval: float, *, once: bool, as_json: bool) -> None:
 def _changed(settings: AccountSettings, change: Callable[[Session, Clock], bool]) -> bool:
     with opened(settings) as (sessions, now), sessions.begin() as session:
         return change(session, now)
-
-
-def _named(requester: str) -> str:
-    return "everything" if requester == EVERYBODY else requester
