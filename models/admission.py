@@ -7,12 +7,13 @@ left out. Nothing here commits.
 
 from collections.abc import Collection
 from datetime import datetime
+from functools import lru_cache
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, delete, func, select, text, update
+from sqlalchemy import ColumnElement, Select, bindparam, delete, func, select, text, update
 from sqlalchemy.orm import Session
 
-from models.claims import in_state, usual
+from models.claims import IS_OF_ACCOUNT, dialect_of, in_state, usual
 from models.database import inserted
 from models.export import IS_UNDER_WAY, Export
 from models.pause import EVERYBODY, Pause
@@ -26,9 +27,64 @@ _LOCK = 0x75706C79
 _TURNS_LOCK = 0x7475726E
 
 
+_IS_OF_PRIORITY = Export.priority == bindparam("priority")
+
+_PAUSED = select(Pause.requester).where(Pause.account == bindparam("of"))
+
+_SERVED = (
+    update(Turn)
+    .where(Turn.account == bindparam("of"), Turn.requester == bindparam("by"))
+    .values(
+        served=select(func.max(Turn.served))
+        .where(Turn.account == bindparam("of"))
+        .scalar_subquery()
+        + 1
+    )
+    .execution_options(synchronize_session=False)
+)
+
+
+@lru_cache
+def _highest(dialect: str, *, is_below: bool) -> Select[int]:
+    rows = select(Export.priority).where(*_is_due(dialect))
+    if is_below:
+        rows = rows.where(Export.priority < bindparam("below"))
+    return rows.order_by(Export.priority.desc()).limit(1)
+
+
+@lru_cache
+def _in_turn(dialect: str, *, some_are_paused: bool) -> Select[str, UUID]:
+    # one probe of the index for each who has nothing due, until the first who has; as a join the
+    # planner might read all that is due
+    mine = (
+        select(Export.id)
+        .where(*_is_due(dialect), _IS_OF_PRIORITY, Export.requester == Turn.requester)
+        .order_by(Export.due_at)
+        .limit(1)
+    )
+    probe = mine.correlate(Turn).scalar_subquery()
+    rows = select(Turn.requester, probe).where(Turn.account == bindparam("of"), probe.is_not(None))
+    if some_are_paused:
+        rows = rows.where(Turn.requester.not_in(bindparam("paused", expanding=True)))
+    return rows.order_by(Turn.served, Turn.requester).limit(1)
+
+
+@lru_cache
+def _newcomer(dialect: str, *, is_after: bool) -> Select[str]:
+    rows = select(Export.requester).where(*_is_due(dialect), _IS_OF_PRIORITY)
+    if is_after:
+        rows = rows.where(Export.requester > bindparam("after"))
+    return rows.order_by(Export.requester).limit(1)
+
+
+def _is_due(dialect: str) -> tuple[ColumnElement[bool], ...]:
+    is_due = usual(dialect, Export.due_at <= bindparam("now"))
+    return (in_state(State.REQUESTED), IS_OF_ACCOUNT, is_due)
+
+
 def lock(session: Session) -> None:
     """Let one transaction at a time count the window and take a place in it."""
-    if session.get_bind().dialect.name == "postgresql":
+    if dialect_of(session) == "postgresql":
         session.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
 
 
@@ -37,7 +93,7 @@ def enter(session: Session, account: str, requester: str) -> None:
 
     To be called before its export is there: whoever forgets the idle waits for this transaction.
     """
-    if session.get_bind().dialect.name == "postgresql":
+    if dialect_of(session) == "postgresql":
         session.execute(text("SELECT pg_advisory_xact_lock_shared(:lock)"), {"lock": _TURNS_LOCK})
     if session.get(Turn, (account, requester)) is None:
         inserted(session, Turn(account=account, requester=requester, served=0))
@@ -45,7 +101,7 @@ def enter(session: Session, account: str, requester: str) -> None:
 
 def lock_turns(session: Session) -> None:
     """Wait until all who entered have committed, and let nobody enter before this one has."""
-    if session.get_bind().dialect.name == "postgresql":
+    if dialect_of(session) == "postgresql":
         session.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _TURNS_LOCK})
 
 
@@ -82,13 +138,13 @@ def next_one(session: Session, *, account: str, now: datetime) -> UUID | None:
     paused = who_is_paused(session, account)
     if EVERYBODY in paused:
         return None
-    priority = session.scalar(highest(session, account, now))
+    priority = highest(session, account, now)
     while priority is not None:
         if chosen := _chosen(session, account, now, priority, paused):
             requester, export_id = chosen
-            _served(session, account, requester)
+            session.execute(_SERVED, {"of": account, "by": requester})
             return export_id
-        priority = session.scalar(highest(session, account, now, below=priority))
+        priority = highest(session, account, now, below=priority)
     return None
 
 
@@ -96,31 +152,19 @@ def _chosen(
     session: Session, account: str, now: datetime, priority: int, paused: frozenset[str]
 ) -> tuple[str, UUID] | None:
     """Return the requester whose turn it is, and the export, of those of one priority."""
-    served = session.execute(in_turn(session, account, now, priority, paused=paused)).one_or_none()
-    if served:
-        requester, export_id = served
-        return requester, export_id
+    if chosen := in_turn(session, account, now, priority, paused=paused):
+        return chosen
     # only of those who are paused, or were asked for by a release that knew of no turns
-    rows = _is_next(session, account, now, priority)
-    query = select(Export.requester).where(*rows).order_by(Export.requester).limit(1)
-    newcomer = session.scalar(query)
+    values = {"of": account, "now": now, "priority": priority}
+    dialect = dialect_of(session)
+    newcomer = session.scalar(_newcomer(dialect, is_after=False), values)
     while newcomer is not None and newcomer in paused:
-        newcomer = session.scalar(query.where(Export.requester > newcomer))
+        values["after"] = newcomer
+        newcomer = session.scalar(_newcomer(dialect, is_after=True), values)
     if newcomer is None:
         return None
     enter(session, account, newcomer)
-    its = _oldest(session, account, now, priority).where(Export.requester == newcomer)
-    return newcomer, session.scalars(its).one()
-
-
-def _served(session: Session, account: str, requester: str) -> None:
-    last = select(func.max(Turn.served)).where(Turn.account == account).scalar_subquery()
-    session.execute(
-        update(Turn)
-        .where(Turn.account == account, Turn.requester == requester)
-        .values(served=last + 1)
-        .execution_options(synchronize_session=False)
-    )
+    return in_turn(session, account, now, priority, paused=paused)
 
 
 def pause(session: Session, *, account: str, requester: str, now: datetime) -> bool:
@@ -167,17 +211,15 @@ def resume(session: Session, *, account: str, requester: str) -> bool:
 
 def who_is_paused(session: Session, account: str) -> frozenset[str]:
     """Return the requesters of whom nothing is asked for, or EVERYBODY, for now."""
-    return frozenset(session.scalars(select(Pause.requester).where(Pause.account == account)))
+    return frozenset(session.scalars(_PAUSED, {"of": account}))
 
 
 def highest(
     session: Session, account: str, now: datetime, *, below: int | None = None
-) -> Select[int]:
-    """Return the query for the highest priority of what is due, below another if that is given."""
-    rows = select(Export.priority).where(*_is_due(session, account, now))
-    if below is not None:
-        rows = rows.where(Export.priority < below)
-    return rows.order_by(Export.priority.desc()).limit(1)
+) -> int | None:
+    """Return the highest priority of what is due, below another if that is given."""
+    rows = _highest(dialect_of(session), is_below=below is not None)
+    return session.scalar(rows, {"of": account, "now": now, "below": below})
 
 
 def in_turn(
@@ -187,29 +229,9 @@ def in_turn(
     priority: int,
     *,
     paused: Collection[str] = (),
-) -> Select[str, UUID]:
-    """Return the query for the requester whose turn it is, and for the export that it is about."""
-    # one probe of the index for each who has nothing due, until the first who has; as a join the
-    # planner might read all that is due
-    mine = _oldest(session, account, now, priority).where(Export.requester == Turn.requester)
-    probe = mine.correlate(Turn).scalar_subquery()
-    rows = select(Turn.requester, probe).where(Turn.account == account, probe.is_not(None))
-    if paused:
-        rows = rows.where(Turn.requester.not_in(paused))
-    return rows.order_by(Turn.served, Turn.requester).limit(1)
-
-
-def _oldest(session: Session, account: str, now: datetime, priority: int) -> Select[UUID]:
-    is_next = _is_next(session, account, now, priority)
-    return select(Export.id).where(*is_next).order_by(Export.due_at).limit(1)
-
-
-def _is_next(
-    session: Session, account: str, now: datetime, priority: int
-) -> tuple[ColumnElement[bool], ...]:
-    return (*_is_due(session, account, now), Export.priority == priority)
-
-
-def _is_due(session: Session, account: str, now: datetime) -> tuple[ColumnElement[bool], ...]:
-    is_due = usual(session, Export.due_at <= now)
-    return (in_state(State.REQUESTED), Export.account == account, is_due)
+) -> tuple[str, UUID] | None:
+    """Return the requester whose turn it is, and the export that it is about; None for none."""
+    rows = _in_turn(dialect_of(session), some_are_paused=bool(paused))
+    values = {"of": account, "now": now, "priority": priority, "paused": list(paused)}
+    found = session.execute(rows, values).one_or_none()
+    return (found[0], found[1]) if found else None

@@ -8,6 +8,7 @@ commits.
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -15,6 +16,7 @@ from sqlalchemy import (
     ColumnElement,
     Select,
     and_,
+    bindparam,
     case,
     false,
     func,
@@ -25,6 +27,7 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.orm import Session
+from sqlalchemy.sql.dml import ReturningUpdate
 
 from models.export import Export
 from models.state import UNDER_WAY, State
@@ -41,32 +44,81 @@ def in_state(state: State) -> ColumnElement[bool]:
     return Export.state == literal_column(f"'{state}'")
 
 
-def usual(session: Session, condition: ColumnElement[bool]) -> ColumnElement[bool]:
+def dialect_of(session: Session) -> str:
+    """Return the name of the dialect of the session's database."""
+    return session.get_bind().dialect.name
+
+
+def usual(dialect: str, condition: ColumnElement[bool]) -> ColumnElement[bool]:
     """Return the condition, with a hint to SQLite that most rows meet it.
 
     SQLite keeps no statistics: it would take ix_exports_due for the few rows that it expects, and
     sort the whole backlog for each that is taken.
     """
-    return func.likely(condition) if session.get_bind().dialect.name == "sqlite" else condition
+    return func.likely(condition) if dialect == "sqlite" else condition
 
 
-def _due(session: Session, state: State, now: datetime, *, account: str | None) -> Select[UUID]:
+# What is due, or was done, by a time; `take` is told it as `by`.
+DUE_BY = Export.due_at <= bindparam("by")
+DONE_BY = Export.done_at <= bindparam("by")
+
+# As a case these are no conditions that an index could meet: with old statistics the planner would
+# read all that is due, instead of going by the id.
+_IS_THIS = Export.id == bindparam("this")
+_IS_DUE = Export.due_at <= bindparam("now")
+IS_OF_ACCOUNT = Export.account == bindparam("of")
+
+
+@lru_cache
+def _due(state: State, dialect: str, *, of_all: bool) -> Select[UUID]:
     # a claimed row is not due before its claim runs out, so this one condition says all
-    is_due: ColumnElement[bool] = Export.due_at <= now
+    is_due: ColumnElement[bool] = _IS_DUE
     order: tuple[ColumnElement[Any], ...] = (Export.due_at.asc(),)
     if state is State.DOWNLOADING:
         order = (Export.priority.desc(), Export.done_at.asc())
-        is_due = usual(session, is_due)
+        is_due = usual(dialect, is_due)
     rows = select(Export.id).where(in_state(state), is_due).order_by(*order)
-    return rows if account is None else rows.where(Export.account == account)
+    return rows if of_all else rows.where(IS_OF_ACCOUNT)
 
 
-def _one(export_id: UUID, state: State, now: datetime, *, account: str | None) -> Select[UUID]:
-    # as a case these are no conditions that an index could meet: with old statistics the planner
-    # would read all that is due, instead of going by the id
-    is_due = case((and_(Export.state == state, Export.due_at <= now), true()), else_=false())
-    rows = select(Export.id).where(Export.id == export_id, is_due)
-    return rows if account is None else rows.where(Export.account == account)
+@lru_cache
+def _this(state: State, *, of_all: bool) -> Select[UUID]:
+    is_due = case((and_(in_state(state), _IS_DUE), true()), else_=false())
+    rows = select(Export.id).where(_IS_THIS, is_due)
+    return rows if of_all else rows.where(IS_OF_ACCOUNT)
+
+
+@lru_cache
+def _due_first(state: State, dialect: str, limit: int, *, of_all: bool) -> Select[UUID]:
+    return _due(state, dialect, of_all=of_all).limit(limit)
+
+
+@lru_cache
+def _claimed(
+    rows: Select[UUID], only: ColumnElement[bool] | None, limit: int
+) -> ReturningUpdate[Export]:
+    if only is not None:
+        rows = rows.where(only)
+    died = Export.claim.is_not(None)
+    # A CTE that locks rows is run once; as a plain subquery the planner may run it again.
+    chosen = rows.limit(limit).with_for_update(skip_locked=True).cte("chosen")
+    return (
+        update(Export)
+        .where(Export.id.in_(select(chosen.c.id)))
+        .values(
+            claim=bindparam("token"),
+            claimed_until=bindparam("until"),
+            due_at=bindparam("until"),
+            # a claim that was never given back: its taker died, or met what it did not foresee
+            attempts=case((died, Export.attempts + 1), else_=Export.attempts),
+            failing_since=case(
+                (died, func.coalesce(Export.failing_since, bindparam("now"))),
+                else_=Export.failing_since,
+            ),
+        )
+        .returning(Export)
+        .execution_options(synchronize_session=False, populate_existing=True)
+    )
 
 
 def due(
@@ -78,8 +130,8 @@ def due(
     account: str | None = None,
 ) -> list[UUID]:
     """Return the ids of up to `limit` exports in `state` that are due, in the order of `take`."""
-    rows = _due(session, state, now, account=account)
-    return list(session.scalars(rows.limit(limit)))
+    rows = _due_first(state, dialect_of(session), limit, of_all=account is None)
+    return list(session.scalars(rows, {"now": now, "of": account}))
 
 
 def take(
@@ -91,6 +143,7 @@ def take(
     limit: int = 1,
     account: str | None = None,
     only: UUID | ColumnElement[bool] | None = None,
+    by: datetime | None = None,
 ) -> list[Export]:
     """Claim up to `limit` exports in `state` that are due; return them as they are, in any order.
 
@@ -108,33 +161,33 @@ def take(
         until: when the claim runs out unless it is renewed.
         limit: how many rows at the most.
         account: those of this account; None for all.
-        only: this export or none; or those of which this is true.
+        only: this export or none; or those of which one of this module's conditions is true.
+        by: the time that the condition is about, if it is about one.
     """
+    of_all = account is None
     if isinstance(only, UUID):
-        rows = _one(only, state, now, account=account)
+        claimed = _claimed(_this(state, of_all=of_all), None, limit)
     else:
-        rows = _due(session, state, now, account=account)
-        rows = rows if only is None else rows.where(only)
-    died = Export.claim.is_not(None)
-    # A CTE that locks rows is run once; as a plain subquery the planner may run it again.
-    chosen = rows.limit(limit).with_for_update(skip_locked=True).cte("chosen")
-    claimed = session.scalars(
-        update(Export)
-        .where(Export.id.in_(select(chosen.c.id)))
-        .values(
-            claim=uuid4(),
-            claimed_until=until,
-            due_at=until,
-            # a claim that was never given back: its taker died, or met what it did not foresee
-            attempts=case((died, Export.attempts + 1), else_=Export.attempts),
-            failing_since=case(
-                (died, func.coalesce(Export.failing_since, now)), else_=Export.failing_since
-            ),
-        )
-        .returning(Export)
-        .execution_options(synchronize_session=False, populate_existing=True)
-    ).all()
-    return list(claimed)
+        claimed = _claimed(_due(state, dialect_of(session), of_all=of_all), only, limit)
+    values = {"now": now, "until": until, "token": uuid4(), "of": account, "by": by}
+    if isinstance(only, UUID):
+        values["this"] = only
+    return list(session.scalars(claimed, values).all())
+
+
+_RENEWED = (
+    update(Export)
+    .where(_IS_THIS, Export.claim == bindparam("token"))
+    .values(
+        claimed_until=bindparam("until"),
+        due_at=bindparam("until"),
+        bytes_done=bindparam("done"),
+        bytes_total=bindparam("total"),
+        bytes_per_second=bindparam("rate"),
+    )
+    .returning(Export.id)
+    .execution_options(synchronize_session=False)
+)
 
 
 def renew(
@@ -148,20 +201,23 @@ def renew(
     bytes_per_second: float | None = None,
 ) -> bool:
     """Hold the claim until `until` and set down the progress; False if it is no longer ours."""
-    renewed = session.execute(
-        update(Export)
-        .where(Export.id == export_id, Export.claim == claim)
-        .values(
-            claimed_until=until,
-            due_at=until,
-            bytes_done=bytes_done,
-            bytes_total=bytes_total,
-            bytes_per_second=bytes_per_second,
-        )
-        .returning(Export.id)
-        .execution_options(synchronize_session=False)
-    )
-    return renewed.first() is not None
+    values = {
+        "this": export_id,
+        "token": claim,
+        "until": until,
+        "done": bytes_done,
+        "total": bytes_total,
+        "rate": bytes_per_second,
+    }
+    return session.execute(_RENEWED, values).first() is not None
+
+
+_HELD = (
+    select(Export)
+    .where(_IS_THIS, Export.claim == bindparam("token"))
+    .with_for_update()
+    .execution_options(populate_existing=True)
+)
 
 
 def held(session: Session, export_id: UUID, claim: UUID | None) -> Export | None:
@@ -172,40 +228,49 @@ def held(session: Session, export_id: UUID, claim: UUID | None) -> Export | None
     """
     if claim is None:
         return None
-    return session.scalars(
-        select(Export)
-        .where(Export.id == export_id, Export.claim == claim)
-        .with_for_update()
-        .execution_options(populate_existing=True)
-    ).one_or_none()
+    return session.scalars(_HELD, {"this": export_id, "token": claim}).one_or_none()
 
 
-def count(session: Session, states: Collection[State], *, account: str | None = None) -> int:
-    """Return how many exports (of `account`) are in one of `states`, due or claimed or neither."""
-    rows = select(func.count()).where(Export.state.in_(states))
-    if account is not None:
-        rows = rows.where(Export.account == account)
+@lru_cache
+def _counted(states: frozenset[State], *, of_all: bool) -> Select[int]:
+    rows = select(func.count()).where(Export.state.in_(sorted(states)))
     if UNDER_WAY.issuperset(states):
         # true of them all (see the table's CHECK); said, it lets ix_exports_due count the window
         # without a look at the backlog
         rows = rows.where(Export.due_at.is_not(None))
-    return session.scalar(rows) or 0
+    return rows if of_all else rows.where(IS_OF_ACCOUNT)
+
+
+def count(session: Session, states: Collection[State], *, account: str | None = None) -> int:
+    """Return how many exports (of `account`) are in one of `states`, due or claimed or neither."""
+    rows = _counted(frozenset(states), of_all=account is None)
+    return session.scalar(rows, {"of": account}) or 0
+
+
+@lru_cache
+def _counted_due(state: State, dialect: str) -> Select[int]:
+    # in the order of ix_exports_due, and no further: with old statistics the planner would take
+    # uq_exports_under_way, and read the whole backlog
+    rows = _due(state, dialect, of_all=False).limit(MOST_COUNTED)
+    return select(func.count()).select_from(rows.subquery())
 
 
 def count_due(session: Session, state: State, *, now: datetime, account: str) -> int:
     """Return how many exports of `account` in `state` are due, up to MOST_COUNTED."""
-    # in the order of ix_exports_due, and no further: with old statistics the planner would take
-    # uq_exports_under_way, and read the whole backlog
-    rows = _due(session, state, now, account=account).limit(MOST_COUNTED)
-    return session.scalar(select(func.count()).select_from(rows.subquery())) or 0
+    rows = _counted_due(state, dialect_of(session))
+    return session.scalar(rows, {"now": now, "of": account}) or 0
+
+
+@lru_cache
+def _next_due(state: State, *, of_all: bool) -> Select[datetime | None]:
+    rows = select(Export.due_at).where(Export.state == state, Export.due_at.is_not(None))
+    rows = rows if of_all else rows.where(IS_OF_ACCOUNT)
+    return rows.order_by(Export.due_at).limit(1)
 
 
 def next_due(session: Session, state: State, *, account: str | None = None) -> datetime | None:
     """Return when the next export in `state` is due (or its claim runs out); None for none."""
-    rows = select(Export.due_at).where(Export.state == state, Export.due_at.is_not(None))
-    if account is not None:
-        rows = rows.where(Export.account == account)
-    return session.scalar(rows.order_by(Export.due_at).limit(1))
+    return session.scalar(_next_due(state, of_all=account is None), {"of": account})
 
 
 def unanswered(session: Session, export_id: UUID) -> Export | None:

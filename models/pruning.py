@@ -13,7 +13,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, TextClause, delete, literal, select
 from sqlalchemy.orm import Session
 
-from models.claims import in_state, usual
+from models.claims import dialect_of, in_state, usual
 from models.export import IS_WITHOUT_FILE, Export
 from models.history import History
 from models.notification import Notification
@@ -102,7 +102,7 @@ def old_requests(session: Session, place: Place, *, before: datetime, limit: int
         select(Request.id, Request.created_at)
         .where(
             # most are not: without the hint SQLite would take ix_requests_of_export, and sort
-            usual(session, Request.export_id.is_(None)),
+            usual(dialect_of(session), Request.export_id.is_(None)),
             Request.created_at >= place.at,
             Request.created_at < before,
             to_tell.is_(None),

@@ -13,9 +13,22 @@ from kombu.transport import TRANSPORT_ALIASES, redis
 
 
 class Channel(redis.Channel):
-    """A channel that leaves the messages of a lost connection to the visibility timeout."""
+    """A channel that leaves the messages of a lost connection to the visibility timeout.
+
+    It keeps the client that it publishes by: kombu makes one for each message, from the pool that
+    they all share.
+    """
 
     do_restore = False
+    _client: Any = None
+
+    def _create_client(self, asynchronous: bool = False) -> Any:  # noqa: ANN401, FBT002  (kombu's)
+        """Return the client of the channel's pool."""
+        if asynchronous:
+            return super()._create_client(asynchronous=True)
+        if self._client is None or self._client.connection_pool is not self.pool:
+            self._client = super()._create_client()
+        return self._client
 
     def basic_ack(self, delivery_tag: str, multiple: bool = False) -> None:  # noqa: FBT002
         """Acknowledge the message, if the connection that brought it is there."""

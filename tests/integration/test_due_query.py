@@ -75,11 +75,11 @@ def old(ended: ColumnElement[bool] | TextClause) -> Query:
 QUERIES: dict[str, tuple[str, Query]] = {
     "the most urgent": (
         TURNS,
-        lambda session: session.scalar(admission.highest(session, ACCOUNT, NOW)),
+        lambda session: admission.highest(session, ACCOUNT, NOW),
     ),
     "whose turn it is": (
         TURNS,
-        lambda session: session.execute(admission.in_turn(session, ACCOUNT, NOW, 9)).first(),
+        lambda session: admission.in_turn(session, ACCOUNT, NOW, 9),
     ),
     "take submitting": (DUE, taking(State.SUBMITTING)),
     "take exporting": (DUE, taking(State.EXPORTING, 50)),

@@ -471,6 +471,7 @@ def film_url(film: bytes) -> Iterator[str]:
         thread.join()
 
 
+@pytest.mark.no_cover  # the same lines as in other tests, over and over: tracing doubles their time
 @pytest.mark.timeout(int(EXAMPLES or 0) * 5 + 240)
 def test_no_interleaving_loses_an_export_or_pays_for_one_twice(
     sessions: Sessions, tmp_path: Path, film: bytes, film_url: str

@@ -4,9 +4,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from uuid import UUID
-
-from sqlalchemy import ColumnElement
 
 from models import Export, State, claims
 from worker import pace
@@ -16,7 +15,6 @@ from worker.settings import Settings
 from worker.steps import failure, place, proof
 from worker.steps.captions import Found, set_down
 from worker.steps.captions import bring as bring_captions
-from worker.steps.governor import DANGER_AFTER
 from worker.steps.heartbeat import Heartbeat
 from worker.steps.kit import Kit
 from worker.steps.persistence import persist
@@ -48,14 +46,14 @@ class Brought:
 
 
 def download(kit: Kit, export_id: UUID) -> Report:
-    """Bring the file of this export into storage; or, if it is not due, of the next that is.
+    """Bring the file that is the most urgent of all that are due into storage.
 
-    One whose job will soon be erased goes before all others, whatever their priority. Whatever ends
-    it early, storage shows the file whole or not at all. No message is wasted: one that comes
-    twice, or late, does what is most urgent instead.
+    That is one whose job will soon be erased, whatever its priority; then those of the highest
+    priority. So the export that the message names is served when its turn has come, and a message
+    that comes twice, or late, is not wasted. Whatever ends it early, storage shows the file whole
+    or not at all.
     """
-    soon_lost = kit.now() - DANGER_AFTER >= Export.done_at
-    export = _taken(kit, soon_lost) or _taken(kit, export_id) or _taken(kit, None)
+    export = _taken(kit)
     if export is None:
         return Report({"export_id": str(export_id), "state": "not due"})
     if failure.is_deadly(kit, export, now=kit.now()):
@@ -76,18 +74,19 @@ def download(kit: Kit, export_id: UUID) -> Report:
     return persist(kit, lambda: _stored(kit, export, brought))
 
 
-def _taken(kit: Kit, only: UUID | ColumnElement[bool] | None) -> Export | None:
+def _taken(kit: Kit) -> Export | None:
     now = kit.now()
-    until = now + kit.settings.claim
+    take = partial(
+        claims.take,
+        state=State.DOWNLOADING,
+        now=now,
+        until=now + kit.settings.claim,
+        account=kit.slicer.owner,
+    )
     with kit.sessions.begin() as session:
-        taken = claims.take(
-            session,
-            State.DOWNLOADING,
-            now=now,
-            until=until,
-            account=kit.slicer.owner,
-            only=only,
-        )
+        in_danger = kit.governor.danger(session)
+        taken = take(session, only=claims.DONE_BY, by=in_danger) if in_danger else []
+        taken = taken or take(session)
     return taken[0] if taken else None
 
 

@@ -44,6 +44,8 @@ class Governor:
         self._settings, self._account, self._now = settings, account, now
         self._window = settings.max_exporting
         self._looked_at: datetime | None = None
+        self._feared_at: datetime | None = None
+        self._danger: datetime | None = None
         self._said_at: dict[str, datetime] = {}
 
     def window(self, session: Session) -> int:
@@ -58,6 +60,15 @@ class Governor:
         done_at, now = claims.oldest_done(session, account=self._account), self._now()
         if done_at is not None and now - done_at >= DANGER_AFTER:
             self._say("file in danger", done_at=done_at.isoformat(), erased_after_hours=72)
+
+    def danger(self, session: Session) -> datetime | None:
+        """Return by when what was done is in danger now; None where no file of it is lacking."""
+        now = self._now()
+        by = now - DANGER_AFTER
+        if self._feared_at is None or now - self._feared_at >= LOOK_EVERY:
+            done_at = claims.oldest_done(session, account=self._account)
+            self._feared_at, self._danger = now, by if done_at and done_at <= by else None
+        return self._danger
 
     def _governed(self, session: Session, now: datetime) -> int:
         most, settings = self._settings.max_exporting, self._settings

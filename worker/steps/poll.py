@@ -37,7 +37,7 @@ def poll(kit: Kit) -> Report:
     elif is_worthwhile(due, of=under_way, a_page=kit.page_size.size):
         seen = survey(kit, until=until)
     if seen.due_by is not None:
-        looked += _one_by_one(kit, wakes, until=until, only=Export.due_at <= seen.due_by)
+        looked += _one_by_one(kit, wakes, until=until, only=claims.DUE_BY, by=seen.due_by)
     with kit.sessions.begin() as session:
         again = claims.next_due(session, State.EXPORTING, account=account)
     if again is not None and not kit.stopping():
@@ -51,7 +51,12 @@ def poll(kit: Kit) -> Report:
 
 
 def _one_by_one(
-    kit: Kit, wakes: list[Wake], *, until: datetime, only: ColumnElement[bool] | None = None
+    kit: Kit,
+    wakes: list[Wake],
+    *,
+    until: datetime,
+    only: ColumnElement[bool],
+    by: datetime | None = None,
 ) -> int:
     """Look at jobs that are due, and add what is to be woken; returns how many were looked at."""
     now = kit.now()
@@ -64,6 +69,7 @@ def _one_by_one(
             limit=MOST_AT_ONCE,
             account=kit.slicer.owner,
             only=only,
+            by=by,
         )
     looked = 0
     while due and kit.now() < until and not (kit.stopping() or kit.circuit.is_open):

@@ -26,13 +26,14 @@ class Wake:
     """A step that should be taken: now, or `at` a time; for one export, or for whichever is due.
 
     To lose one costs time, to send one twice costs nothing. `arguments` are those of a step that
-    works something off and has not come to its end.
+    works something off and has not come to its end; `goes_on` says that of one without any.
     """
 
     step: Step
     export_id: UUID | None = None
     at: datetime | None = None
     arguments: tuple[tuple[str, str], ...] = ()
+    goes_on: bool = False
 
 
 @dataclass(frozen=True, slots=True)

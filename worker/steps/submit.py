@@ -67,7 +67,7 @@ def submit(kit: Kit) -> Report:
             return Report({"exports": asked}, (*wakes, *_later(kit)))
         asked.append(str(export.id))
         wakes += _step(kit, export, is_new=is_new)
-    return Report({"exports": asked}, (*wakes, Wake(Step.SUBMIT)))
+    return Report({"exports": asked}, (*wakes, Wake(Step.SUBMIT, goes_on=True)))
 
 
 def _step(kit: Kit, export: Export, *, is_new: bool) -> list[Wake]:
