@@ -93,7 +93,7 @@ def measured(contender: Contender, exports: int, size_bytes: int, emulated: Sequ
     """Measure one worker with so many requests at once; `emulated` is what `films` gave."""
     environment = {
         "INTERVAL_SECONDS": f"{INTERVAL_SECONDS}",
-        "POLL_MIN_SECONDS": f"{INTERVAL_SECONDS}",
+        "POLL_MIN_SECONDS": f"{INTERVAL_SECONDS / 2}",
         "MAX_EXPORTING": f"{exports}",
     }
     with place(emulated) as where:

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session, sessionmaker
 import migrations
 from emulator.server import Emulator
 from emulator.settings import EmulatorSettings
-from models.database import open_engine, open_sessions
+from tests.engines import Lent
 from worker import embedded
 
 REDIS_URL = os.environ.get("TEST_REDIS_URL")
@@ -85,12 +85,18 @@ def database_url(_template: str, tmp_path: Path) -> Iterator[str]:
         connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
 
 
+@pytest.fixture(scope="session")
+def _lent(_template: str) -> Iterator[Lent]:
+    lent = Lent(DATABASE_URL or f"sqlite:///{_template}")
+    yield lent
+    lent.engine.dispose()
+
+
 @pytest.fixture
-def sessions(database_url: str) -> Iterator[sessionmaker[Session]]:
+def sessions(_lent: Lent, database_url: str) -> Iterator[sessionmaker[Session]]:
     """Give the factory of sessions on the test's own database."""
-    engine = open_engine(database_url)
-    yield open_sessions(engine)
-    engine.dispose()
+    with _lent.to(database_url) as sessions:
+        yield sessions
 
 
 @pytest.fixture
