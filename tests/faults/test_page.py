@@ -8,6 +8,7 @@ import pytest
 from tests.faults import page
 from tests.faults.cases import Case, cases
 from tests.faults.play import STILL, Board, Outcome, board, play
+from tests.marks import repeats
 
 WRITTEN = page.PATH.read_text()
 
@@ -19,7 +20,7 @@ def made() -> Iterator[Board]:
         yield made
 
 
-@pytest.mark.no_cover  # the same lines as in other tests, over and over: tracing doubles their time
+@repeats
 @pytest.mark.parametrize("case", list(cases()), ids=lambda case: f"{case.stage.call}-{case}")
 def test_what_becomes_of_an_export_is_as_the_page_says(case: Case, made: Board) -> None:
     once, always = (play(case, made, times=times) for times in (1, None))

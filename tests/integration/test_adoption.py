@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from models import Export, Request, State
 from tests.factories import Clock, an_asset, make_export, make_kit
+from tests.marks import repeats
 from tests.uplynk import Course, End, Killed, Plans, Uplynk
 from worker import steps
 from worker.cloudslicer import JobState
@@ -158,6 +159,7 @@ def test_a_job_that_came_to_nothing_before_is_not_the_exports(
     assert of(sessions, "request").job_id == "job-2"
 
 
+@repeats
 def test_a_list_that_nobody_foresaw_ends_the_export_in_words_and_holds_up_no_other(
     sessions: Sessions, tmp_path: Path
 ) -> None:

@@ -13,6 +13,7 @@ from emulator.server import Emulator
 from emulator.settings import EmulatorSettings
 from models import Breaker, Export, State
 from tests.factories import Clock, make_export, make_kit
+from tests.marks import repeats
 from worker.errors import Transient
 from worker.steps import Kit, poll, submit
 from worker.steps.circuit import LEAST_OUTAGE, PROBE_FIRST, PROBE_MOST, TRIPS_AT
@@ -59,6 +60,7 @@ def pass_time(
         emulator.control.advance(step.total_seconds())
 
 
+@repeats
 def test_an_hour_without_uplynk_costs_a_probe_a_minute_and_no_export(
     sessions: Sessions, tmp_path: Path, uplynk: Emulator
 ) -> None:
@@ -162,6 +164,7 @@ def test_only_an_outage_of_some_length_excuses_failures(
     assert kit.circuit.ended_at == (clock.time if excused else None)
 
 
+@repeats
 def test_an_export_whose_looks_alone_are_not_answered_ends_in_words(
     sessions: Sessions, tmp_path: Path, uplynk: Emulator
 ) -> None:
@@ -178,6 +181,7 @@ def test_an_export_whose_looks_alone_are_not_answered_ends_in_words(
     assert "it was tried for 1 hours" in (after.error_message or "")
 
 
+@repeats
 def test_an_outage_uses_up_no_time_of_a_job(
     sessions: Sessions, tmp_path: Path, uplynk: Emulator
 ) -> None:

@@ -14,9 +14,12 @@ from pydantic import SecretStr
 
 from tests.envelopes import STABLE, STATUSES, bodies, decoded, error_of, headers, is_storable
 from tests.factories import ACCOUNT
+from tests.marks import repeats
 from tests.slicers import real_now
 from worker.cloudslicer import CloudSlicer, Job
 from worker.errors import ExportError, OutcomeUnknown, Permanent, Transient
+
+pytestmark = repeats
 
 KEY = "hunter2-hunter2"
 CALLS: dict[str, Callable[[CloudSlicer], Any]] = {

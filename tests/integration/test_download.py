@@ -18,6 +18,7 @@ from structlog.testing import capture_logs
 from emulator.server import Emulator
 from models import Audio, Captions, Export, State, claims
 from tests.factories import Clock, make_export, make_kit
+from tests.marks import repeats
 from tests.waiting import wait_until
 from worker import pace
 from worker.steps import Kit, Step, Wake, download, poll, submit
@@ -277,6 +278,7 @@ def test_a_url_that_is_gone_is_asked_for_again(
     assert (after.state, after.attempts, after.failing_since) == (State.STORED, 0, None)
 
 
+@repeats
 def test_a_url_that_stays_gone_fails_the_export_in_words(
     sessions: Sessions, tmp_path: Path, emulator: Emulator
 ) -> None:

@@ -7,13 +7,13 @@ happens, no job that Uplynk made is lost sight of, and none is made twice.
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from itertools import count, pairwise
+from itertools import count, groupby, pairwise
 from pathlib import Path
 from shutil import rmtree
 from threading import Thread
@@ -41,6 +41,7 @@ from models.base import Base
 from models.state import TERMINAL, TRANSITIONS, UNDER_WAY
 from tests.envelopes import STABLE
 from tests.factories import Clock, make_kit
+from tests.marks import repeats
 from tests.uplynk import Course, End, Killed, Plans, Uplynk
 from worker import steps
 from worker.cloudslicer import JobState
@@ -315,9 +316,14 @@ class Exports(RuleBasedStateMachine):
     # -- what is true all the time ----------------------------------------------------------------
 
     @invariant()
-    def no_job_is_lost_sight_of_and_none_is_made_twice(self) -> None:
-        """A job that no export has is one that somebody looks for, or has been told of in words."""
+    def all_is_well(self) -> None:
         exports = self.exports()
+        self.no_job_is_lost_sight_of_and_none_is_made_twice(exports)
+        self.only_jobs_whose_files_are_stored_are_deleted(exports)
+        self.rows_are_sound(exports)
+
+    def no_job_is_lost_sight_of_and_none_is_made_twice(self, exports: Sequence[Export]) -> None:
+        """A job that no export has is one that somebody looks for, or has been told of in words."""
         owned = {each.job_id for each in exports}
         assert owned - {None} <= self.uplynk.made.keys()
         missing = Counter(
@@ -326,14 +332,11 @@ class Exports(RuleBasedStateMachine):
         sought = Counter(each.asset for each in exports if may_have_a_job(each))
         assert missing <= sought, (missing, sought)
 
-    @invariant()
-    def only_jobs_whose_files_are_stored_are_deleted(self) -> None:
-        stored = {each.job_id for each in self.exports() if each.state is State.STORED}
+    def only_jobs_whose_files_are_stored_are_deleted(self, exports: Sequence[Export]) -> None:
+        stored = {each.job_id for each in exports if each.state is State.STORED}
         assert {job_id for ids in self.uplynk.asked_to_delete for job_id in ids} <= stored
 
-    @invariant()
-    def rows_are_sound(self) -> None:
-        exports = self.exports()
+    def rows_are_sound(self, exports: Sequence[Export]) -> None:
         for each in exports:
             assert (each.claim is None) == (each.claimed_until is None)
             assert (each.state in UNDER_WAY) == (each.due_at is not None)
@@ -342,8 +345,10 @@ class Exports(RuleBasedStateMachine):
             assert each.state is not State.DOWNLOADING or each.url
             assert each.unwanted_since is None or each.state is not State.REQUESTED
         with self.sessions.begin() as session:
-            for each in exports:
-                assert_is_a_path(session, each)
+            rows = session.scalars(select(History).order_by(History.export_id, History.id)).all()
+        paths = {key: list(path) for key, path in groupby(rows, lambda row: row.export_id)}
+        for each in exports:
+            assert_is_a_path(each, paths[each.id])
 
     @invariant()
     def what_nobody_wants_is_not_gone_on_with(self) -> None:
@@ -378,8 +383,7 @@ class Exports(RuleBasedStateMachine):
             steps.poll(kit)
             self.sweep(kit)
             self.clock.move(seconds=1)
-        self.no_job_is_lost_sight_of_and_none_is_made_twice()
-        self.rows_are_sound()
+        self.all_is_well()
         while left := [each.job_delete_at for each in self.exports() if each.job_delete_at]:
             self.clock.time = max(self.clock(), min(left))
             steps.clean(kit)
@@ -441,9 +445,7 @@ def may_have_a_job(export: Export) -> bool:
     )
 
 
-def assert_is_a_path(session: Session, export: Export) -> None:
-    query = select(History).where(History.export_id == export.id).order_by(History.id)
-    rows = session.scalars(query).all()
+def assert_is_a_path(export: Export, rows: Sequence[History]) -> None:
     assert (rows[0].from_state, rows[0].to_state) == (None, State.REQUESTED)
     assert rows[-1].to_state is export.state
     for before, after in pairwise(rows):
@@ -471,7 +473,7 @@ def film_url(film: bytes) -> Iterator[str]:
         thread.join()
 
 
-@pytest.mark.no_cover  # the same lines as in other tests, over and over: tracing doubles their time
+@repeats
 @pytest.mark.timeout(int(EXAMPLES or 0) * 5 + 240)
 def test_no_interleaving_loses_an_export_or_pays_for_one_twice(
     sessions: Sessions, tmp_path: Path, film: bytes, film_url: str

@@ -15,6 +15,7 @@ from emulator.server import Emulator
 from emulator.settings import EmulatorSettings
 from models import Audio, Export, History, Request, State
 from tests.factories import Clock, an_asset, make_export, make_kit
+from tests.marks import repeats
 from tests.waiting import wait_until
 from worker.steps import Kit, Step, Wake, submit, sweep
 
@@ -113,6 +114,7 @@ def test_a_wrong_key_fails_nothing(sessions: Sessions, tmp_path: Path, emulator:
     assert reload(sessions, export).state is State.REQUESTED
 
 
+@repeats
 def test_failing_for_a_day_fails_the_export_in_words(
     sessions: Sessions, tmp_path: Path, emulator: Emulator
 ) -> None:
@@ -132,6 +134,7 @@ def test_failing_for_a_day_fails_the_export_in_words(
     assert "it was tried for 24 hours" in (after.error_message or "")
 
 
+@repeats
 def test_while_uplynk_is_away_for_days_no_export_fails(
     sessions: Sessions, tmp_path: Path, emulator: Emulator
 ) -> None:

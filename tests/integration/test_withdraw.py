@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from models import Export, Request, State, StopCause, claims
 from tests.factories import Clock, an_asset, make_kit
+from tests.marks import repeats
 from tests.uplynk import Course, End, Killed, Plans, Uplynk
 from worker import steps
 from worker.cloudslicer import JobState
@@ -204,6 +205,7 @@ def test_a_job_that_is_not_there_long_after_it_was_made_needs_no_stop(
         assert "knows its job no more" in (export.error_message or "")
 
 
+@repeats
 def test_a_job_that_cannot_be_stopped_is_not_asked_for_without_end(
     sessions: Sessions, tmp_path: Path
 ) -> None:

@@ -10,9 +10,12 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.envelopes import STABLE, STATUSES, bodies, error_of, headers, is_storable
+from tests.marks import repeats
 from worker.cloudslicer import reply
 from worker.cloudslicer.wire import Answer
 from worker.errors import ExportError, OutcomeUnknown, Permanent, Transient
+
+pytestmark = repeats
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 MANY = settings(STABLE, max_examples=500)
