@@ -49,6 +49,7 @@ class Emulator:
         self.settings = settings or EmulatorSettings()
         self._thread: threading.Thread | None = None
         self._started: Future[tuple[str, asyncio.AbstractEventLoop, asyncio.Event]] = Future()
+        self._app: web.Application | None = None
         self._url = ""
 
     @property
@@ -60,6 +61,16 @@ class Emulator:
     def control(self) -> Control:
         """A client of its control endpoints."""
         return Control(self._url)
+
+    def advance(self, seconds: float) -> None:
+        """Put emulator time forward, as `control.advance` does, but without a request.
+
+        Raises:
+            ValueError: that is no number of 0 or more.
+        """
+        if self._app is None:
+            raise RuntimeError("the emulator was not started")
+        self._app[WORLD].clock.advance(seconds)
 
     def __enter__(self) -> Self:
         self._started = Future()
@@ -83,7 +94,8 @@ class Emulator:
 
     def _run(self) -> None:
         try:
-            asyncio.run(_serve(self.settings, self._ready))
+            self._app = build_app(self.settings)
+            asyncio.run(_serve(self._app, self.settings, self._ready))
         except BaseException as error:
             if self._started.done():
                 raise
@@ -97,7 +109,7 @@ class Emulator:
 
 def serve(settings: EmulatorSettings) -> None:
     """Serve in the foreground until SIGINT or SIGTERM; one line tells the URL when ready."""
-    asyncio.run(_serve(settings, _until_signal))
+    asyncio.run(_serve(build_app(settings), settings, _until_signal))
 
 
 async def _until_signal(url: str) -> None:
@@ -109,9 +121,11 @@ async def _until_signal(url: str) -> None:
     await stop.wait()
 
 
-async def _serve(settings: EmulatorSettings, until: Callable[[str], Awaitable[None]]) -> None:
+async def _serve(
+    app: web.Application, settings: EmulatorSettings, until: Callable[[str], Awaitable[None]]
+) -> None:
     """Serve for as long as `until` waits, which is called with the URL once requests are taken."""
-    runner = web.AppRunner(build_app(settings), access_log=None, shutdown_timeout=HANDLER_SECONDS)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=HANDLER_SECONDS)
     await runner.setup()
     try:
         site = web.TCPSite(runner, settings.host, settings.port)

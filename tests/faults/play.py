@@ -139,7 +139,7 @@ def _played(
     began = clock()
     with capture_logs() as logs:
         steps.create(kit, request_id, {"asset": asset})
-        _follow(kit, clock, control, request_id, case)
+        _follow(kit, clock, emulator, request_id, case)
     _see_that_it_is_true(kit, control, request_id)
     return Outcome(
         codes=tuple(dict.fromkeys(str(line["code"]) for line in logs if "code" in line)),
@@ -150,7 +150,7 @@ def _played(
     )
 
 
-def _follow(kit: Kit, clock: Clock, control: Control, request_id: str, case: Case) -> None:
+def _follow(kit: Kit, clock: Clock, emulator: Emulator, request_id: str, case: Case) -> None:
     """Take each step when it is due, until there is none or the time is over."""
     until = clock() + timedelta(hours=WATCHED_HOURS)
     to_cancel = case.stage.is_cancelled
@@ -166,29 +166,29 @@ def _follow(kit: Kit, clock: Clock, control: Control, request_id: str, case: Cas
         if export.state in TERMINAL:
             if export.captions_due_at is None:
                 return
-            _move(clock, control, export.captions_due_at - clock())
+            _move(clock, emulator, export.captions_due_at - clock())
             steps.captions(kit)
             continue
         if export.due_at is not None and export.due_at > clock():
-            _move(clock, control, export.due_at - clock())
+            _move(clock, emulator, export.due_at - clock())
             continue
         if export.state is State.DOWNLOADING:
             report = steps.download(kit, export.id)
         else:
             report = _STEPS[export.state](kit)
-        _wait(kit, clock, control, report)
+        _wait(kit, clock, emulator, report)
 
 
-def _wait(kit: Kit, clock: Clock, control: Control, report: Report) -> None:
+def _wait(kit: Kit, clock: Clock, emulator: Emulator, report: Report) -> None:
     """While Uplynk counts as away, wait until the step is to be taken again."""
     later = [wake.at for wake in report.wakes if wake.at is not None and wake.at > clock()]
     if kit.circuit.is_open:
-        _move(clock, control, min(later, default=clock() + _A_MOMENT) - clock())
+        _move(clock, emulator, min(later, default=clock() + _A_MOMENT) - clock())
 
 
-def _move(clock: Clock, control: Control, by: timedelta) -> None:
+def _move(clock: Clock, emulator: Emulator, by: timedelta) -> None:
     clock.time += by
-    control.advance(by.total_seconds())
+    emulator.advance(by.total_seconds())
 
 
 def _request(kit: Kit, request_id: str) -> Request:

@@ -57,7 +57,7 @@ def pass_time(
             submit(kit)
             poll(kit)
         clock.time += step
-        emulator.control.advance(step.total_seconds())
+        emulator.advance(step.total_seconds())
 
 
 @repeats

@@ -95,10 +95,19 @@ def test_the_clock_is_advanced_and_changes_speed(emulator: Emulator) -> None:
     before = requests.get(url, timeout=10).json()["now"]
     emulator.control.advance(3600)
     assert requests.get(url, timeout=10).json() == {"now": before + 3600, "speed": 0}
+    emulator.advance(60)
+    assert requests.get(url, timeout=10).json() == {"now": before + 3660, "speed": 0}
     emulator.control.speed(1000)
     end = time.monotonic() + 5
     while requests.get(url, timeout=10).json()["now"] < before + 3700:
         assert time.monotonic() < end
+
+
+def test_a_clock_that_goes_back_or_does_not_run_is_refused(emulator: Emulator) -> None:
+    with pytest.raises(ValueError, match="0 or more"):
+        emulator.advance(-1)
+    with pytest.raises(RuntimeError, match="not started"):
+        Emulator().advance(1)
 
 
 @pytest.mark.parametrize(
