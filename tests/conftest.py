@@ -1,20 +1,17 @@
 """Fixtures: a database and a broker, real ones where the environment names them, else embedded."""
 
 import os
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from shutil import copy
-from uuid import uuid4
 
-import psycopg
 import pytest
 import redis
-from sqlalchemy import make_url
 from sqlalchemy.orm import Session, sessionmaker
 
-import migrations
 from emulator.server import Emulator
 from emulator.settings import EmulatorSettings
+from tests.databases import Copies, Files
 from tests.engines import Lent
 from worker import embedded
 
@@ -26,9 +23,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Let a test that needs a real service skip on a laptop, and fail where CI is set.
 
     On the real services a test is not run that touches neither: it would do what it did without.
-    Those that may take the longest come first: the last ones of a parallel run should be short.
     """
-    items.sort(key=_most_seconds, reverse=True)
+    items[:] = _spread(items)
     missing = [name for name in ("TEST_REDIS_URL", "TEST_DATABASE_URL") if name not in os.environ]
     if not missing:
         others = [item for item in items if not _touches_a_service(item)]
@@ -39,6 +35,23 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for item in items:
             if "services" in item.keywords:
                 item.add_marker(skip)
+
+
+def _spread(items: Sequence[pytest.Item]) -> list[pytest.Item]:
+    """Return the tests in an order for a parallel run.
+
+    Acceptance tests mostly wait and others mostly reckon, so those of each folder are spread over
+    all of the run; and of a folder's those come first that may take the longest.
+    """
+    folders: defaultdict[str, list[pytest.Item]] = defaultdict(list)
+    for item in sorted(items, key=_most_seconds, reverse=True):
+        folders[item.path.parent.name].append(item)
+    placed = [
+        (number / len(folder), item)
+        for folder in folders.values()
+        for number, item in enumerate(folder)
+    ]
+    return [item for _, item in sorted(placed, key=lambda place: place[0])]
 
 
 def _most_seconds(item: pytest.Item) -> float:
@@ -52,42 +65,25 @@ def _touches_a_service(item: pytest.Item) -> bool:
 
 
 @pytest.fixture(scope="session")
-def _template(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Give the name of a migrated database, or of its file, to make copies of."""
+def _databases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Files | Copies]:
     if DATABASE_URL is None:
-        path = tmp_path_factory.mktemp("template") / "exports.db"
-        migrations.upgrade(f"sqlite:///{path}")
-        yield str(path)
+        yield Files(tmp_path_factory.mktemp("template"))
         return
-    name = f"template_{uuid4().hex}"
-    with psycopg.connect(DATABASE_URL, autocommit=True) as connection:
-        connection.execute(f'CREATE DATABASE "{name}"')
-        migrations.upgrade(_named(name))
-        yield name
-        connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
-
-
-def _named(name: str) -> str:
-    assert DATABASE_URL is not None
-    return make_url(DATABASE_URL).set(database=name).render_as_string(hide_password=False)
+    copies = Copies(DATABASE_URL)
+    yield copies
+    copies.close()
 
 
 @pytest.fixture
-def database_url(_template: str, tmp_path: Path) -> Iterator[str]:
+def database_url(_databases: Files | Copies, tmp_path: Path) -> Iterator[str]:
     """Give the URL of a migrated database of the test's own."""
-    if DATABASE_URL is None:
-        yield f"sqlite:///{copy(_template, tmp_path)}"
-        return
-    name = f"test_{uuid4().hex}"
-    with psycopg.connect(DATABASE_URL, autocommit=True) as connection:
-        connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{_template}"')
-        yield _named(name)
-        connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+    with _databases.one(tmp_path) as url:
+        yield url
 
 
 @pytest.fixture(scope="session")
-def _lent(_template: str) -> Iterator[Lent]:
-    lent = Lent(DATABASE_URL or f"sqlite:///{_template}")
+def _lent(_databases: Files | Copies) -> Iterator[Lent]:
+    lent = Lent(_databases.url)
     yield lent
     lent.engine.dispose()
 

@@ -1,0 +1,125 @@
+"""Databases: a migrated one for each test, empty and its own, on SQLite or on a real PostgreSQL."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from shutil import copy
+from uuid import uuid4
+
+import psycopg
+from psycopg.sql import SQL, Identifier
+from sqlalchemy import make_url
+
+import migrations
+from models.base import Base
+
+# A database is lent again as long as it is like a new one: with the same tables in every word, that
+# have taken no more than this, and of which no statistics were made.
+MOST_BYTES = 1 << 20
+
+_LIKE = SQL("""
+WITH tables AS (
+    SELECT oid, reltuples FROM pg_class
+    WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'
+), words AS (
+    SELECT concat_ws(' ', attrelid::regclass, attnum, attname, atttypid, atttypmod, attnotnull)
+    FROM pg_attribute WHERE attrelid IN (SELECT oid FROM tables) AND attnum > 0
+    UNION ALL
+    SELECT concat_ws(' ', conrelid::regclass, conname, pg_get_constraintdef(oid))
+    FROM pg_constraint WHERE conrelid IN (SELECT oid FROM tables)
+    UNION ALL
+    SELECT pg_get_indexdef(indexrelid)
+    FROM pg_index WHERE indrelid IN (SELECT oid FROM tables)
+    UNION ALL
+    SELECT version_num FROM alembic_version
+    UNION ALL
+    SELECT nspname FROM pg_namespace WHERE nspname NOT LIKE 'pg_%'
+)
+SELECT
+    (SELECT md5(string_agg(words::text, ' ' ORDER BY words::text)) FROM words),
+    (SELECT max(reltuples) FROM tables),
+    (SELECT sum(pg_relation_size(oid)) FROM tables)
+""")
+_OTHERS = SQL(
+    "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+    " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+)
+
+
+class Files:
+    """Databases of SQLite.
+
+    Attributes:
+        url: of an empty one.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._template = folder / "exports.db"
+        self.url = f"sqlite:///{self._template}"
+        migrations.upgrade(self.url)
+
+    @contextmanager
+    def one(self, folder: Path) -> Iterator[str]:
+        """Give the URL of a database of the caller's own, in its folder."""
+        yield f"sqlite:///{copy(self._template, folder)}"
+
+
+class Copies:
+    """Databases of a PostgreSQL; nothing is left of them at the end.
+
+    Attributes:
+        url: of an empty one.
+    """
+
+    def __init__(self, server: str) -> None:
+        self._server = server
+        self._template = f"template_{uuid4().hex}"
+        self._spare: str | None = None
+        self.url = self._named(self._template)
+        self._order("CREATE DATABASE {}", self._template)
+        migrations.upgrade(self.url)
+        with psycopg.connect(self.url) as connection:
+            self._like = connection.execute(_LIKE).fetchone()
+
+    @contextmanager
+    def one(self, _folder: Path) -> Iterator[str]:
+        """Give the URL of a database of the caller's own."""
+        name, self._spare = self._spare, None
+        if name is None:
+            name = f"test_{uuid4().hex}"
+            self._order("CREATE DATABASE {} TEMPLATE {}", name, self._template)
+        try:
+            yield self._named(name)
+        finally:
+            if self._is_cleared(name):
+                self._spare = name
+            else:
+                self._drop(name)
+
+    def close(self) -> None:
+        """Drop what there is."""
+        for name in filter(None, (self._spare, self._template)):
+            self._drop(name)
+
+    def _is_cleared(self, name: str) -> bool:
+        """Empty the database, whoever is still in it; return whether it is like a new one."""
+        with psycopg.connect(self._named(name), autocommit=True) as connection:
+            connection.execute(_OTHERS)
+            found = connection.execute(_LIKE).fetchone()
+            assert found is not None
+            assert self._like is not None
+            if found[:2] != self._like[:2] or found[2] > MOST_BYTES:
+                return False
+            tables = SQL(", ").join(Identifier(name) for name in Base.metadata.tables)
+            connection.execute(SQL("TRUNCATE {} RESTART IDENTITY").format(tables))
+        return True
+
+    def _drop(self, name: str) -> None:
+        self._order("DROP DATABASE {} WITH (FORCE)", name)
+
+    def _order(self, order: str, *names: str) -> None:
+        with psycopg.connect(self._server, autocommit=True) as connection:
+            connection.execute(SQL(order).format(*map(Identifier, names)))
+
+    def _named(self, name: str) -> str:
+        return make_url(self._server).set(database=name).render_as_string(hide_password=False)
