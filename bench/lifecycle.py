@@ -2,9 +2,10 @@
 
 `python -m bench.lifecycle` starts Redis, PostgreSQL, the emulator and a worker (threads, four),
 sends so many requests at once, and measures until the last file is stored. Both ask Uplynk for all
-of them at once (MAX_EXPORTING), and look at a job after 5 s for the first time; ours up to 5 s
-later, so that jobs are looked at together. Jobs take 8 to 12 s: were it 10 for each, the looks at
-just 10 s would find all of them done.
+of them at once (MAX_EXPORTING). The textbook's looks at each job every 5 s. Ours looks at many
+together, up to POLL_MIN_SECONDS after the first of them is due, so that with 2.5 s it sees a job's
+end as late as the other does. Jobs take 8 to 12 s: were it 10 for each, the looks at just 10 s
+would find all of them done.
 
 Ours does more for each: it keeps the request and each change of state on record, claims a step
 before it acts, hashes the file, walks through its boxes, opens it and decodes its end, compares its

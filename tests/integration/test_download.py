@@ -350,6 +350,17 @@ def test_a_message_that_comes_late_brings_what_is_most_urgent_instead(
     assert reload(sessions, waiting).state is State.STORED
 
 
+def test_a_message_brings_what_is_more_urgent_than_what_it_names(
+    sessions: Sessions, tmp_path: Path, emulator: Emulator
+) -> None:
+    named, urgent = (finished(sessions, tmp_path, emulator, captions=False) for _ in range(2))
+    with sessions.begin() as session:
+        session.get_one(Export, urgent.id).priority = 9
+    kit = make_kit(sessions, tmp_path, emulator=emulator)
+    assert download(kit, named.id).facts["export_id"] == str(urgent.id)
+    assert download(kit, named.id).facts["export_id"] == str(named.id)
+
+
 def test_a_file_whose_job_is_soon_erased_goes_before_all_others(
     sessions: Sessions, tmp_path: Path, emulator: Emulator
 ) -> None:

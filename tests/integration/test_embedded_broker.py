@@ -1,9 +1,10 @@
 import pytest
 import redis
+from celery import Celery
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from worker import embedded
+from worker import embedded, transport
 
 
 def test_a_connection_outlives_an_error_that_was_its_answer() -> None:
@@ -19,3 +20,20 @@ def test_a_connection_outlives_an_error_that_was_its_answer() -> None:
                 client.lpush("text", "y")
             assert client.get("text") == b"x"
             assert client.eval("return 7", 0) == 7
+
+
+def test_a_channel_publishes_by_one_client_until_its_connections_are_gone() -> None:
+    transport.install()
+    with (
+        embedded.broker() as url,
+        Celery(broker=url, set_as_current=False) as app,
+        app.connection_for_write() as connection,
+    ):
+        channel = connection.default_channel
+        with channel.conn_or_acquire() as first, channel.conn_or_acquire() as second:
+            assert first is second
+        channel._disconnect_pools()  # noqa: SLF001  (what kombu does where a connection is gone)
+        with channel.conn_or_acquire() as third:
+            assert third is not first
+            assert third.connection_pool is channel.pool
+            assert third.ping()

@@ -1,7 +1,7 @@
 """Governor: the window follows what can be brought, before Uplynk's record of it is gone."""
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from tests.factories import Clock, build_export, make_settings
 from tests.uplynk import Plans
 from worker.settings import Settings
 from worker.steps import Kit, submit, sweep
-from worker.steps.governor import LEAST, LOOK_EVERY, Governor, governed
+from worker.steps.governor import DANGER_AFTER, LEAST, LOOK_EVERY, Governor, governed
 
 HOUR, DAY = timedelta(hours=1), timedelta(hours=24)
 
@@ -113,3 +113,18 @@ def test_the_sweep_warns_of_a_file_whose_job_is_erased_soon(kit: Kit, clock: Clo
         sweep(kit)
         sweep(kit)
     assert [line["event"] for line in logs] == ["file in danger"]
+
+
+def test_what_is_in_danger_is_looked_for_now_and_then(kit: Kit, clock: Clock) -> None:
+    add(kit, State.DOWNLOADING, 1, done_at=clock(), job_id="j")
+
+    def danger() -> datetime | None:
+        with kit.sessions.begin() as session:
+            return kit.governor.danger(session)
+
+    clock.move(hours=48, seconds=-1)
+    assert danger() is None
+    clock.move(seconds=1)
+    assert danger() is None  # it was found a moment ago
+    clock.move(seconds=LOOK_EVERY.total_seconds())
+    assert danger() == clock() - DANGER_AFTER

@@ -17,7 +17,8 @@ from models import Audio, Export, History, Request, State
 from tests.factories import Clock, an_asset, make_export, make_kit
 from tests.marks import repeats
 from tests.waiting import wait_until
-from worker.steps import Kit, Step, Wake, submit, sweep
+from worker.steps import Kit, Step, Wake, create, submit, sweep
+from worker.steps.submit import MOST_AT_ONCE
 
 Sessions = sessionmaker[Session]
 
@@ -112,6 +113,14 @@ def test_a_wrong_key_fails_nothing(sessions: Sessions, tmp_path: Path, emulator:
     export = make_export(sessions, state=State.REQUESTED)
     submit(make_kit(sessions, tmp_path, emulator=emulator, uplynk_api_key="wrong-key"))
     assert reload(sessions, export).state is State.REQUESTED
+
+
+def test_a_message_that_asked_for_so_many_makes_room_for_others_and_goes_on(kit: Kit) -> None:
+    for number in range(MOST_AT_ONCE + 1):
+        create(kit, f"request-{number}", {"asset": an_asset()})
+    report = submit(kit)
+    assert len(report.facts["exports"]) == MOST_AT_ONCE  # type: ignore[arg-type]
+    assert report.wakes[-1] == Wake(Step.SUBMIT, goes_on=True)
 
 
 @repeats
