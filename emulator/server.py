@@ -67,9 +67,10 @@ class Emulator:
 
         Raises:
             ValueError: that is no number of 0 or more.
+            RuntimeError: the emulator does not run.
         """
         if self._app is None:
-            raise RuntimeError("the emulator was not started")
+            raise RuntimeError("the emulator does not run")
         self._app[WORLD].clock.advance(seconds)
 
     def __enter__(self) -> Self:
@@ -86,6 +87,7 @@ class Emulator:
         trace: TracebackType | None,
     ) -> None:
         _, loop, stop = self._started.result()
+        self._app = None
         loop.call_soon_threadsafe(stop.set)
         if self._thread is not None:
             self._thread.join(STOP_SECONDS)

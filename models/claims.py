@@ -62,8 +62,6 @@ def usual(dialect: str, condition: ColumnElement[bool]) -> ColumnElement[bool]:
 DUE_BY = Export.due_at <= bindparam("by")
 DONE_BY = Export.done_at <= bindparam("by")
 
-# As a case these are no conditions that an index could meet: with old statistics the planner would
-# read all that is due, instead of going by the id.
 _IS_THIS = Export.id == bindparam("this")
 _IS_DUE = Export.due_at <= bindparam("now")
 IS_OF_ACCOUNT = Export.account == bindparam("of")
@@ -83,6 +81,8 @@ def _due(state: State, dialect: str, *, of_all: bool) -> Select[UUID]:
 
 @lru_cache
 def _this(state: State, *, of_all: bool) -> Select[UUID]:
+    # as a case these are no conditions that an index could meet: with old statistics the planner
+    # would read all that is due, instead of going by the id
     is_due = case((and_(in_state(state), _IS_DUE), true()), else_=false())
     rows = select(Export.id).where(_IS_THIS, is_due)
     return rows if of_all else rows.where(IS_OF_ACCOUNT)
@@ -99,6 +99,8 @@ def _claimed(
 ) -> ReturningUpdate[Export]:
     if only is not None:
         rows = rows.where(only)
+    if only is DONE_BY:
+        rows = rows.order_by(None).order_by(Export.done_at)
     died = Export.claim.is_not(None)
     # A CTE that locks rows is run once; as a plain subquery the planner may run it again.
     chosen = rows.limit(limit).with_for_update(skip_locked=True).cte("chosen")
@@ -148,7 +150,8 @@ def take(
     """Claim up to `limit` exports in `state` that are due; return them as they are, in any order.
 
     The earliest due are taken first; but of downloads those of the highest priority, and of these
-    the one whose job was done first, whatever was tried since: its record goes first.
+    the one whose job was done first, whatever was tried since: its record goes first. With DONE_BY
+    that alone counts.
 
     A row whose last claim ran out instead of being given back has failed once more by that.
     Rows that another transaction is just taking are passed over, not waited for (SKIP LOCKED on
@@ -169,9 +172,11 @@ def take(
         claimed = _claimed(_this(state, of_all=of_all), None, limit)
     else:
         claimed = _claimed(_due(state, dialect_of(session), of_all=of_all), only, limit)
-    values = {"now": now, "until": until, "token": uuid4(), "of": account, "by": by}
+    values: dict[str, object] = {"now": now, "until": until, "token": uuid4(), "of": account}
     if isinstance(only, UUID):
         values["this"] = only
+    if by is not None:
+        values["by"] = by
     return list(session.scalars(claimed, values).all())
 
 

@@ -34,12 +34,23 @@ WITH tables AS (
     SELECT version_num FROM alembic_version
     UNION ALL
     SELECT nspname FROM pg_namespace WHERE nspname NOT LIKE 'pg_%'
+    UNION ALL
+    SELECT concat_ws(' ', adrelid::regclass, adnum, pg_get_expr(adbin, adrelid))
+    FROM pg_attrdef WHERE adrelid IN (SELECT oid FROM tables)
+    UNION ALL
+    SELECT pg_get_triggerdef(oid)
+    FROM pg_trigger WHERE tgrelid IN (SELECT oid FROM tables) AND NOT tgisinternal
+    UNION ALL
+    SELECT array_to_string(setconfig, ' ')
+    FROM pg_db_role_setting JOIN pg_database ON pg_database.oid = setdatabase
+    WHERE datname = current_database()
 )
 SELECT
     (SELECT md5(string_agg(words::text, ' ' ORDER BY words::text)) FROM words),
     (SELECT max(reltuples) FROM tables),
     (SELECT sum(pg_relation_size(oid)) FROM tables)
 """)
+_PATIENCE = "-c lock_timeout=5s"
 _OTHERS = SQL(
     "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
     " WHERE datname = current_database() AND pid <> pg_backend_pid()"
@@ -84,14 +95,16 @@ class Copies:
     @contextmanager
     def one(self, _folder: Path) -> Iterator[str]:
         """Give the URL of a database of the caller's own."""
-        name, self._spare = self._spare, None
-        if name is None:
-            name = f"test_{uuid4().hex}"
+        name, spare = f"test_{uuid4().hex}", self._spare
+        if spare is None:
             self._order("CREATE DATABASE {} TEMPLATE {}", name, self._template)
+        else:  # whoever is left of an earlier test does not find it under this name
+            self._order("ALTER DATABASE {} RENAME TO {}", spare, name)
+        self._spare = None
         try:
             yield self._named(name)
         finally:
-            if self._is_cleared(name):
+            if self._clear(name):
                 self._spare = name
             else:
                 self._drop(name)
@@ -101,17 +114,22 @@ class Copies:
         for name in filter(None, (self._spare, self._template)):
             self._drop(name)
 
-    def _is_cleared(self, name: str) -> bool:
-        """Empty the database, whoever is still in it; return whether it is like a new one."""
-        with psycopg.connect(self._named(name), autocommit=True) as connection:
-            connection.execute(_OTHERS)
-            found = connection.execute(_LIKE).fetchone()
-            assert found is not None
-            assert self._like is not None
-            if found[:2] != self._like[:2] or found[2] > MOST_BYTES:
-                return False
-            tables = SQL(", ").join(Identifier(name) for name in Base.metadata.tables)
-            connection.execute(SQL("TRUNCATE {} RESTART IDENTITY").format(tables))
+    def _clear(self, name: str) -> bool:
+        """Empty the database, whoever is still in it; return whether it is like a new one now."""
+        try:
+            with psycopg.connect(
+                self._named(name), autocommit=True, options=_PATIENCE
+            ) as connection:
+                connection.execute(_OTHERS)
+                found = connection.execute(_LIKE).fetchone()
+                assert found is not None
+                assert self._like is not None
+                if found[:2] != self._like[:2] or found[2] > MOST_BYTES:
+                    return False
+                tables = SQL(", ").join(map(Identifier, Base.metadata.tables))
+                connection.execute(SQL("TRUNCATE {} RESTART IDENTITY").format(tables))
+        except psycopg.Error:  # it may only be read, say
+            return False
         return True
 
     def _drop(self, name: str) -> None:

@@ -55,11 +55,13 @@ class Lent:
         try:
             yield open_sessions(self.engine)
         finally:
+            self._database = None
             self.engine.dispose()
 
     def _connect(
         self, _dialect: object, _record: object, arguments: list[Any], options: dict[str, Any]
     ) -> None:
+        assert self._database is not None, "whoever connects now is left of a test that has ended"
         if self.engine.dialect.name == "sqlite":
             arguments[0] = self._database
         else:

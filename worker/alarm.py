@@ -5,8 +5,9 @@ says when it wants to be woken; the worker's main process looks at that every mo
 message when it is due. One time a step is enough, since each step takes whatever is due. What a
 dying worker forgets, every other's sweep remembers from SQL.
 
-A step that is wanted now is woken now, but for all who want it within a moment once: it takes
-whatever is due, and a message for each of a thousand requests would only be work.
+A step that is wanted now is woken now, but in a moment only a few times: it takes whatever is due,
+and a message for each of a thousand requests would only be work. Few, and not once, because one
+message asks for one export after the other, and several ask side by side.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -15,8 +16,9 @@ from typing import Any
 
 from worker.steps import Step
 
-# Who wants a step so soon after it was woken has it woken when this is over.
+# Who wants a step that was woken so often in a moment has it woken when that is over.
 A_MOMENT = timedelta(seconds=0.2)
+A_FEW = 4
 
 _OFF = 0.0
 
@@ -31,30 +33,38 @@ class Alarm:
     def __init__(self) -> None:
         self._times: dict[Step, Any] = {step: RawValue("d", _OFF) for step in Step}
         self._woken: dict[Step, Any] = {step: RawValue("d", _OFF) for step in Step}
+        self._times_woken: dict[Step, Any] = {step: RawValue("i", 0) for step in Step}
 
     def set(self, step: Step, at: datetime) -> None:
         """Have `step` woken at `at`, or earlier if that is set already."""
         time = self._times[step]
         wanted = at.timestamp()
-        if time.value == _OFF or wanted < time.value:
-            time.value = wanted
+        for _ in range(2):  # who sets a later time in this very moment does not have the last word
+            if time.value == _OFF or wanted < time.value:
+                time.value = wanted
 
     def is_now(self, step: Step, now: datetime) -> bool:
-        """Return whether to wake `step` now; else it was just woken, and will be in a moment."""
-        woken = self._woken[step]
-        again_at = datetime.fromtimestamp(woken.value, UTC) + A_MOMENT
-        if now < again_at < now + 2 * A_MOMENT:  # else the clock was set
-            self.set(step, again_at)
-            return False
-        woken.value = now.timestamp()
-        return True
+        """Return whether to wake `step` now; else it was often of late, and will be in a moment."""
+        again_at = datetime.fromtimestamp(self._woken[step].value, UTC) + A_MOMENT
+        if not now < again_at < now + 2 * A_MOMENT:  # longer ago, or the clock was set
+            self._note(step, now)
+            return True
+        times = self._times_woken[step]
+        if times.value < A_FEW:
+            times.value += 1
+            return True
+        self.set(step, again_at)
+        return False
+
+    def _note(self, step: Step, now: datetime) -> None:
+        self._woken[step].value, self._times_woken[step].value = now.timestamp(), 1
 
     def due(self, now: datetime) -> list[Step]:
         """Return the steps whose time has come, and forget their times."""
         ringing = [s for s, time in self._times.items() if _OFF < time.value <= now.timestamp()]
         for step in ringing:
             self._times[step].value = _OFF
-            self._woken[step].value = now.timestamp()
+            self._note(step, now)
         return ringing
 
     def next(self, step: Step) -> datetime | None:

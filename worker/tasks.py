@@ -80,8 +80,9 @@ def send(wanted: Wake) -> None:
     if delay > timedelta():
         alarm.set(wanted.step, local() + delay)  # the timer goes by this machine's clock
     elif wanted.export_id is None:
-        goes_on = wanted.goes_on or bool(wanted.arguments)
-        if goes_on or alarm.is_now(wanted.step, local()):
+        # nobody looks at the alarm of a worker that stops
+        is_alone = wanted.goes_on or bool(wanted.arguments) or stopping.is_set()
+        if is_alone or alarm.is_now(wanted.step, local()):
             wake(app, wanted.step, **dict(wanted.arguments))
     elif waiting(DOWNLOADS) < MOST_WAITING:
         wake(app, wanted.step, export_id=str(wanted.export_id))

@@ -20,15 +20,15 @@ class Channel(redis.Channel):
     """
 
     do_restore = False
-    _client: Any = None
+    _publisher: Any = None
 
     def _create_client(self, asynchronous: bool = False) -> Any:  # noqa: ANN401, FBT002  (kombu's)
         """Return the client of the channel's pool."""
         if asynchronous:
             return super()._create_client(asynchronous=True)
-        if self._client is None or self._client.connection_pool is not self.pool:
-            self._client = super()._create_client()
-        return self._client
+        if self._publisher is None or self._publisher.connection_pool is not self.pool:
+            self._publisher = super()._create_client()
+        return self._publisher
 
     def basic_ack(self, delivery_tag: str, multiple: bool = False) -> None:  # noqa: FBT002
         """Acknowledge the message, if the connection that brought it is there."""

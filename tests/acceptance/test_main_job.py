@@ -51,6 +51,14 @@ def test_a_message_by_name_ends_as_a_film_and_its_captions_in_storage(
     wait_until(lambda: stage.messages() == 0, what="an empty broker")
 
 
+def test_of_many_requests_at_once_none_waits_for_a_sweep(stage: Stage, pool: str) -> None:
+    stage.settings["SWEEP_SECONDS"] = "600"
+    stage.start(pool)
+    for _ in range(15):
+        stage.send(asset=an_asset())
+    wait_until(lambda: len(stage.emulator.control.jobs()) == 15, what="a job for each")
+
+
 def test_captions_that_could_not_be_told_are_asked_for_again(stage: Stage) -> None:
     stage.emulator.control.asset(ASSET, captions=True)
     stage.emulator.control.fault("captions", "forbidden", times=1)

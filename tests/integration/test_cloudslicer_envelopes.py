@@ -67,7 +67,7 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def answering() -> Iterator[Answering]:
     """Give a client of a server that answers whatever it is told to."""
     with (

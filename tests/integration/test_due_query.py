@@ -88,11 +88,22 @@ QUERIES: dict[str, tuple[str, Query]] = {
         "pk_exports",
         lambda session: claims.take(
             session,
+            State.REQUESTED,
+            now=NOW,
+            until=UNTIL,
+            only=ONE,
+        ),
+    ),
+    "take in danger": (
+        "ix_exports_done_at",
+        lambda session: claims.take(
+            session,
             State.DOWNLOADING,
             now=NOW,
             until=UNTIL,
             account=ACCOUNT,
-            only=ONE,
+            only=claims.DONE_BY,
+            by=NOW - timedelta(hours=48),
         ),
     ),
     "take unwanted": (

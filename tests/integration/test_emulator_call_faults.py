@@ -25,7 +25,7 @@ def wait_until_jobs(emulator: Emulator, count: int) -> None:
     wait_until(lambda: len(emulator.control.jobs()) == count, seconds=5, what=f"{count} jobs")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def running() -> Iterator[Emulator]:
     with Emulator(EmulatorSettings(speed=0)) as emulator:
         yield emulator

@@ -57,7 +57,7 @@ def drained(url: str, **headers: str) -> tuple[int, Exception | None]:
     return count, None
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
     settings = EmulatorSettings(
         speed=0,

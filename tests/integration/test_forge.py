@@ -13,7 +13,7 @@ TOOL = [sys.executable, "-m", "json.tool"]
 WAITER = [sys.executable, "-m", "http.server", "--bind", "127.0.0.1", "0"]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def started() -> Iterator[Forge]:
     with forge() as started:
         yield started

@@ -453,7 +453,7 @@ def assert_is_a_path(export: Export, rows: Sequence[History]) -> None:
         assert after.to_state in TRANSITIONS[before.to_state]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def film(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """Give a film that is whole."""
     path = tmp_path_factory.mktemp("film") / "film.mp4"

@@ -21,7 +21,7 @@ def verify(path: Path) -> Film:
     return verify_checked(path, check=lambda: None)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """Give a file of two seconds, its index first."""
     path = tmp_path_factory.mktemp("whole") / "whole.mp4"

@@ -23,5 +23,5 @@ def clean(kit: Kit) -> Report:
     pruned, has_more = pruning.prune(kit)
     facts = ({"jobs": deleted} if deleted else {}) | pruned
     if has_more:
-        return Report(facts, (Wake(Step.CLEAN),))
+        return Report(facts, (Wake(Step.CLEAN, goes_on=True),))
     return Report(facts, (Wake(Step.CLEAN, at=jobs_due_at),) if jobs_due_at else ())

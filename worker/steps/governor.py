@@ -67,7 +67,8 @@ class Governor:
         by = now - DANGER_AFTER
         if self._feared_at is None or now - self._feared_at >= LOOK_EVERY:
             done_at = claims.oldest_done(session, account=self._account)
-            self._feared_at, self._danger = now, by if done_at and done_at <= by else None
+            self._danger = by if done_at and done_at <= by else None
+            self._feared_at = now
         return self._danger
 
     def _governed(self, session: Session, now: datetime) -> int:
