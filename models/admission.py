@@ -13,7 +13,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Select, bindparam, delete, func, select, text, update
 from sqlalchemy.orm import Session
 
-from models.claims import IS_OF_ACCOUNT, dialect_of, in_state, usual
+from models.claims import IS_DUE, IS_OF_ACCOUNT, dialect_of, in_state, usual
 from models.database import inserted
 from models.export import IS_UNDER_WAY, Export
 from models.pause import EVERYBODY, Pause
@@ -25,7 +25,6 @@ from models.turn import Turn
 _LOCK = 0x75706C79
 # Another names that of the turns: who enters shares it, who forgets the idle has it alone.
 _TURNS_LOCK = 0x7475726E
-
 
 _IS_OF_PRIORITY = Export.priority == bindparam("priority")
 
@@ -78,7 +77,7 @@ def _newcomer(dialect: str, *, is_after: bool) -> Select[str]:
 
 
 def _is_due(dialect: str) -> tuple[ColumnElement[bool], ...]:
-    is_due = usual(dialect, Export.due_at <= bindparam("now"))
+    is_due = usual(dialect, IS_DUE)
     return (in_state(State.REQUESTED), IS_OF_ACCOUNT, is_due)
 
 

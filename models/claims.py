@@ -63,14 +63,14 @@ DUE_BY = Export.due_at <= bindparam("by")
 DONE_BY = Export.done_at <= bindparam("by")
 
 _IS_THIS = Export.id == bindparam("this")
-_IS_DUE = Export.due_at <= bindparam("now")
+IS_DUE = Export.due_at <= bindparam("now")
 IS_OF_ACCOUNT = Export.account == bindparam("of")
 
 
 @lru_cache
 def _due(state: State, dialect: str, *, of_all: bool) -> Select[UUID]:
     # a claimed row is not due before its claim runs out, so this one condition says all
-    is_due: ColumnElement[bool] = _IS_DUE
+    is_due: ColumnElement[bool] = IS_DUE
     order: tuple[ColumnElement[Any], ...] = (Export.due_at.asc(),)
     if state is State.DOWNLOADING:
         order = (Export.priority.desc(), Export.done_at.asc())
@@ -83,7 +83,7 @@ def _due(state: State, dialect: str, *, of_all: bool) -> Select[UUID]:
 def _this(state: State, *, of_all: bool) -> Select[UUID]:
     # as a case these are no conditions that an index could meet: with old statistics the planner
     # would read all that is due, instead of going by the id
-    is_due = case((and_(in_state(state), _IS_DUE), true()), else_=false())
+    is_due = case((and_(in_state(state), IS_DUE), true()), else_=false())
     rows = select(Export.id).where(_IS_THIS, is_due)
     return rows if of_all else rows.where(IS_OF_ACCOUNT)
 

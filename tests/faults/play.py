@@ -10,18 +10,16 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from uuid import uuid4
 
-from sqlalchemy import Engine
 from sqlalchemy.orm import Session, sessionmaker
 from structlog.testing import capture_logs
 
-import migrations
 from emulator.control import Control
 from emulator.server import Emulator
 from emulator.settings import EmulatorSettings
 from models import Request, State
-from models.database import open_sessions
 from models.state import TERMINAL
-from tests.engines import opened
+from tests.databases import Files
+from tests.engines import Lent
 from tests.factories import Clock, an_asset, make_kit
 from tests.faults.cases import Case
 from worker import steps
@@ -81,24 +79,16 @@ class Board:
     """
 
     emulator: Emulator
-    engine: Engine
-    empty: bytes
-
-    def cleared(self) -> sessionmaker[Session]:
-        """Return the factory of sessions on the database, which is empty."""
-        self.engine.dispose()
-        Path(str(self.engine.url.database)).write_bytes(self.empty)
-        return open_sessions(self.engine)
+    files: Files
+    lent: Lent
 
 
 @contextmanager
 def board() -> Iterator[Board]:
     """Give a board; nothing is left of it afterwards."""
     with TemporaryDirectory() as name, Emulator(uplynk(Path(name))) as emulator:
-        path = Path(name) / "exports.db"
-        migrations.upgrade(f"sqlite:///{path}")
-        with opened(f"sqlite:///{path}") as engine:
-            yield Board(emulator, engine, path.read_bytes())
+        files = Files(Path(name))
+        yield Board(emulator, files, Lent(files.url))
 
 
 def play(case: Case, board: Board, *, times: int | None) -> Outcome:
@@ -109,8 +99,12 @@ def play(case: Case, board: Board, *, times: int | None) -> Outcome:
         board: what is played on.
         times: how often it strikes.
     """
-    with TemporaryDirectory() as folder:
-        return _played(case, board.emulator, times, board.cleared(), Path(folder))
+    with (
+        TemporaryDirectory() as name,
+        board.files.one(Path(name)) as url,
+        board.lent.to(url) as sessions,
+    ):
+        return _played(case, board.emulator, times, sessions, Path(name))
 
 
 def _played(

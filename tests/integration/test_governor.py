@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import delete
 from structlog.testing import capture_logs
 
 from models import Export, State
@@ -125,6 +126,9 @@ def test_what_is_in_danger_is_looked_for_now_and_then(kit: Kit, clock: Clock) ->
     clock.move(hours=48, seconds=-1)
     assert danger() is None
     clock.move(seconds=1)
-    assert danger() is None  # it was found a moment ago
-    clock.move(seconds=LOOK_EVERY.total_seconds())
     assert danger() == clock() - DANGER_AFTER
+    with kit.sessions.begin() as session:
+        session.execute(delete(Export))
+    assert danger() == clock() - DANGER_AFTER  # it was found a moment ago
+    clock.move(seconds=LOOK_EVERY.total_seconds())
+    assert danger() is None

@@ -44,8 +44,8 @@ class Governor:
         self._settings, self._account, self._now = settings, account, now
         self._window = settings.max_exporting
         self._looked_at: datetime | None = None
-        self._feared_at: datetime | None = None
-        self._danger: datetime | None = None
+        self._oldest_at: datetime | None = None
+        self._oldest: datetime | None = None  # when the job was done whose file is lacking longest
         self._said_at: dict[str, datetime] = {}
 
     def window(self, session: Session) -> int:
@@ -57,19 +57,17 @@ class Governor:
 
     def watch(self, session: Session) -> None:
         """Raise the alarm where the record of a file that is lacking will soon be gone."""
-        done_at, now = claims.oldest_done(session, account=self._account), self._now()
-        if done_at is not None and now - done_at >= DANGER_AFTER:
-            self._say("file in danger", done_at=done_at.isoformat(), erased_after_hours=72)
+        if self.danger(session) is not None and self._oldest is not None:
+            self._say("file in danger", done_at=self._oldest.isoformat(), erased_after_hours=72)
 
     def danger(self, session: Session) -> datetime | None:
         """Return by when what was done is in danger now; None where no file of it is lacking."""
         now = self._now()
+        if self._oldest_at is None or now - self._oldest_at >= LOOK_EVERY:
+            self._oldest = claims.oldest_done(session, account=self._account)
+            self._oldest_at = now
         by = now - DANGER_AFTER
-        if self._feared_at is None or now - self._feared_at >= LOOK_EVERY:
-            done_at = claims.oldest_done(session, account=self._account)
-            self._danger = by if done_at and done_at <= by else None
-            self._feared_at = now
-        return self._danger
+        return by if self._oldest is not None and self._oldest <= by else None
 
     def _governed(self, session: Session, now: datetime) -> int:
         most, settings = self._settings.max_exporting, self._settings
