@@ -13,7 +13,7 @@ from worker.transfer.part import Part
 READ_BYTES = 1 << 20
 LOOK_SECONDS = 0.1
 # Pieces that came a little ahead of what is hashed are kept for that, so many bytes of them.
-KEPT_BYTES = 16 << 20
+KEPT_BYTES = 8 << 20
 
 
 class Digest:
