@@ -7,7 +7,7 @@ COPY models models
 COPY migrations migrations
 COPY worker worker
 COPY emulator emulator
-RUN /opt/venv/bin/pip install --no-cache-dir --constraint constraints.txt '.[flower,webvtt]'
+RUN /opt/venv/bin/pip install --no-cache-dir --constraint constraints.txt '.[console,flower,tracing,webvtt]'
 
 FROM python:3.12-slim
 # A new named volume that is mounted on this home takes over its owner.

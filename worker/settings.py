@@ -61,7 +61,7 @@ class AccountSettings(ClientSettings):
 class Settings(AccountSettings):
     """The worker's settings, each the variable of its name in upper case.
 
-    Each field's description is what the README's table says of it.
+    Each field's description is what docs/settings.md says of it.
     """
 
     uplynk_api_key: variables.ApiKey = Field(

@@ -6,30 +6,14 @@ from pathlib import Path
 import pytest
 from pydantic_core import PydanticUndefined
 
+from tests import settings_page
 from worker.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 
 
-def settings_table() -> str:
-    """Return the README's table as the settings would have it."""
-    rows = ["| variable | default | what it is |", "|---|---|---|"]
-    for name, field in Settings.model_fields.items():
-        default = field.default
-        if default is PydanticUndefined:
-            shown = "required"
-        elif default is None:
-            shown = "off"
-        else:
-            shown = f"`{','.join(default) if isinstance(default, tuple) else default}`"
-        rows.append(f"| `{name.upper()}` | {shown} | {field.description} |")
-    return "\n".join(rows)
-
-
-def test_the_readme_lists_every_setting() -> None:
-    readme = (ROOT / "README.md").read_text()
-    between = readme.split("test_documents.py -->\n")[1].split("<!-- /settings")[0].strip()
-    assert between == settings_table()
+def test_the_settings_page_lists_every_setting() -> None:
+    assert settings_page.PATH.read_text() == settings_page.page(), "python -m tests.settings_page"
 
 
 def test_the_example_documents_every_setting_with_its_default() -> None:
@@ -66,8 +50,11 @@ def test_what_the_security_page_names_is_there() -> None:
         assert (ROOT / path).exists(), path
 
 
-@pytest.mark.parametrize("name", ["README.md", "docs/how-it-works.md", "docs/faults.md"])
-def test_links_lead_somewhere(name: str) -> None:
-    file = ROOT / name
+@pytest.mark.parametrize(
+    "file",
+    [*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("docs/*.md"))],
+    ids=lambda file: str(file.relative_to(ROOT)),
+)
+def test_links_lead_somewhere(file: Path) -> None:
     for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", file.read_text()):
         assert (file.parent / link).exists(), link
