@@ -9,7 +9,7 @@ from alembic import context
 from alembic.autogenerate.api import AutogenContext
 from sqlalchemy import Connection, text
 
-from models import Base
+from models import Base, status
 from models.base import UtcDateTime
 from models.database import DEFAULT_URL, open_engine
 
@@ -68,9 +68,27 @@ def migrate(connection: Connection) -> None:
     with context.begin_transaction():
         if connection.dialect.name == "postgresql":
             await_turn(connection)
+        if is_moving():
+            connection.execute(text(f"DROP VIEW IF EXISTS {status.NAME}"))
         context.run_migrations()
+        if is_moving() and is_at_head():
+            connection.execute(text(status.VIEW))
         if is_sqlite:
             check_foreign_keys(connection)
+
+
+def is_moving() -> bool:
+    """Return whether migrations are run, and not the tables compared."""
+    try:
+        context.get_revision_argument()
+    except KeyError:
+        return False
+    return True
+
+
+def is_at_head() -> bool:
+    """Return whether the tables are those of this release."""
+    return context.get_context().get_current_revision() == context.script.get_current_head()
 
 
 def await_turn(connection: Connection) -> None:

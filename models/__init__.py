@@ -1,5 +1,6 @@
 """What is remembered: requests, exports, their history, and what is to be told to whom."""
 
+from models import status
 from models.base import Base
 from models.batch import Batch
 from models.breaker import Breaker
@@ -30,4 +31,5 @@ __all__ = [
     "StopCause",
     "Survey",
     "Turn",
+    "status",
 ]

@@ -11,6 +11,7 @@ from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, sessionmaker
 
+from models import outbox
 from models.base import Base
 
 DEFAULT_URL = "sqlite:///var/uplynk-export.db"
@@ -94,8 +95,13 @@ def for_reading(engine: Engine) -> Engine:
 
 
 def open_sessions(engine: Engine) -> sessionmaker[Session]:
-    """Return the factory of sessions; what was loaded stays readable after the commit."""
-    return sessionmaker(engine, expire_on_commit=False)
+    """Return the factory of sessions; what was loaded stays readable after the commit.
+
+    Whatever ends in them is told to those who want to know (see models/outbox.py).
+    """
+    sessions = sessionmaker(engine, expire_on_commit=False)
+    outbox.attach(sessions)
+    return sessions
 
 
 def inserted(session: Session, row: Base) -> bool:

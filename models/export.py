@@ -5,7 +5,14 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from sqlalchemy import BigInteger, CheckConstraint, Index, String, Text, text
-from sqlalchemy.orm import Mapped, WriteOnlyMapped, mapped_column, relationship
+from sqlalchemy.orm import (
+    Mapped,
+    Session,
+    WriteOnlyMapped,
+    mapped_column,
+    object_session,
+    relationship,
+)
 
 from models.base import Base, by_value
 from models.history import History
@@ -216,7 +223,7 @@ class Export(Base):
 
         The export is due at once in its new state, or never again if that state is terminal, and
         the claim is given back: a claim is for one step. `keep_claim` is for the change of state
-        that begins a step; an export that has ended keeps none.
+        that begins a step; an export that has ended keeps none, and its requests are told.
 
         Raises:
             TransitionError: the table of transitions has no such way.
@@ -227,6 +234,7 @@ class Export(Base):
         self.state, self.state_since = target, now
         if target in TERMINAL:
             self.release(due_at=None)
+            _leave_word(self)
         elif not keep_claim or self.due_at is None:  # who had ended has no claim to keep
             self.release(due_at=now)
 
@@ -304,3 +312,15 @@ def beginning_of(export: Export, reason: str = ASKED_FOR) -> dict[str, Any]:
         "to_state": export.state,
         "reason": reason,
     }
+
+
+def ended_in(session: Session) -> set[Export]:
+    """Return the exports that have ended in this session since it was last asked."""
+    ended: set[Export] = session.info.pop(Export, set())
+    return ended
+
+
+def _leave_word(export: Export) -> None:
+    """Let the outbox know that this one has ended."""
+    if session := object_session(export):
+        session.info.setdefault(Export, set()).add(export)

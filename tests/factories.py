@@ -1,6 +1,6 @@
 """Factories: exports in any state, and kits with a clock that the test moves."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -22,6 +22,7 @@ from worker.steps.circuit import Circuit
 from worker.steps.governor import Governor
 from worker.storage import Storage
 from worker.transfer.session import FileSession
+from worker.webhooks import Webhooks
 
 ACCOUNT = "e" * 32
 ASSET = "a29a0bf647454d70bbb9b13d6896a108"
@@ -85,6 +86,11 @@ def make_settings(tmp_path: Path, **members: Any) -> Settings:
     return Settings(_env_file=None, **values)
 
 
+def nobody_is_called(task: str, queue: str, _event: Mapping[str, Any]) -> None:
+    """Stand for a broker that no test speaks to."""
+    raise AssertionError(f"{task} was sent to {queue}")
+
+
 def make_kit(
     sessions: sessionmaker[Session],
     tmp_path: Path,
@@ -92,6 +98,7 @@ def make_kit(
     emulator: Emulator | None = None,
     now: Callable[[], datetime] | None = None,
     stopping: Callable[[], bool] = lambda: False,
+    call: Callable[[str, str, Mapping[str, Any]], None] = nobody_is_called,
     **members: Any,
 ) -> Kit:
     """Return a kit for steps, with Uplynk at `emulator` or, without one, at a closed port."""
@@ -133,5 +140,13 @@ def make_kit(
         allowance=allowance,
         governor=Governor(settings, settings.uplynk_user_id, now=now or real_now),
         page_size=PageSize(settings.jobs_per_page, now=now or real_now),
+        webhooks=Webhooks(
+            settings.webhook_hosts,
+            settings.webhook_secrets,
+            timeout_seconds=settings.webhook_timeout_seconds,
+            now=real_now,
+            stopping=stopping,
+        ),
+        call=call,
         stopping=stopping,
     )

@@ -169,13 +169,13 @@ def wake(app: Celery, step: Step, **arguments: str) -> None:
     expires = app.conf.sweep_seconds if step is Step.SWEEP else None
     try:
         app.send_task(str(step), kwargs=arguments, expires=expires)
-    except broker_errors():
+    except broker_errors(app):
         if step is Step.RETRY:
             raise Transient("broker_unavailable", "the rest of it can't be sent") from None
         _log.warning("wake-up not sent", task=str(step))
 
 
-def broker_errors() -> tuple[type[BaseException], ...]:
+def broker_errors(app: Celery) -> tuple[type[BaseException], ...]:
     """Return what may be raised where the broker is away: kombu's own, and its transport's."""
     transport = app.connection_for_write().transport
     return (OperationalError, *transport.connection_errors, *transport.channel_errors)
@@ -255,6 +255,7 @@ alarm = Alarm()
 slots = Slots()
 asking = Slots(limit=1)
 cleaning = Slots(limit=1)
+telling = Slots(limit=1)
 stopping = Stopping()
 try:
     app = make_app(settings)

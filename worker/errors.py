@@ -6,6 +6,7 @@
     └── Permanent        it will never work; end the export, with this code
     ClaimLost            somebody else took over; drop the outcome and leave
     Stopping             this worker is told to stop; give the claim back and leave
+    Undelivered          a CMS was not told something; again later, unless that is final
     SettingsError        the environment is wrong; don't start
     InvalidRequest       what a CMS sent makes no sense; refuse it, keep the refusal
     WorkerDied           a worker of this process ended by itself; say so
@@ -71,6 +72,29 @@ class ClaimLost(Exception):  # noqa: N818  (not a failure: the other one carries
 
 class Stopping(Exception):  # noqa: N818  (not a failure: another worker carries on)
     """This worker is to stop; what it is at is left for another to go on with."""
+
+
+class Undelivered(Exception):  # noqa: N818  (says what happened)
+    """A notification did not reach its receiver, or nobody knows whether it did.
+
+    Attributes:
+        is_final: whether the receiver wants it never again.
+        is_of_receiver: whether another notification would have fared no better.
+        retry_after: how long the receiver asked us to wait, if it did.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        is_final: bool = False,
+        is_of_receiver: bool = True,
+        retry_after: timedelta | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.is_final = is_final
+        self.is_of_receiver = is_of_receiver
+        self.retry_after = retry_after
 
 
 class SettingsError(Exception):

@@ -1,8 +1,9 @@
 """Outfit: the kit of a process, as the settings say."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from random import SystemRandom
 from threading import local
+from typing import Any
 
 import requests
 
@@ -12,12 +13,14 @@ from worker.clock import Clock
 from worker.cloudslicer import CloudSlicer
 from worker.cloudslicer.allowance import Allowance, storage_at
 from worker.cloudslicer.pages import PageSize
+from worker.errors import Undelivered
 from worker.settings import Settings
 from worker.steps import Kit
 from worker.steps.circuit import Circuit
 from worker.steps.governor import Governor
 from worker.storage import Storage
 from worker.transfer.session import FileSession
+from worker.webhooks import Webhooks
 
 
 class _Sessions(local):
@@ -28,12 +31,21 @@ class _Sessions(local):
         self.files = FileSession(settings.download_hosts)
 
 
+def _nobody_to_call(_task: str, _queue: str, _event: Mapping[str, Any]) -> None:
+    raise Undelivered("this process sends no tasks")
+
+
 def outfit(
-    settings: Settings, *, broker_url: str = "", stopping: Callable[[], bool] = lambda: False
+    settings: Settings,
+    *,
+    broker_url: str = "",
+    call: Callable[[str, str, Mapping[str, Any]], None] = _nobody_to_call,
+    stopping: Callable[[], bool] = lambda: False,
 ) -> Kit:
     """Return a kit; nothing in it is connected to anything yet.
 
-    By the broker at `broker_url` all workers count their calls to Uplynk together.
+    By the broker at `broker_url` all workers count their calls to Uplynk together; by `call` the
+    tasks of a CMS's are sent, for who delivers notifications.
 
     It must be made after a fork and never carried over one: its connections are its process's.
     """
@@ -73,5 +85,13 @@ def outfit(
         ),
         governor=Governor(settings, settings.uplynk_user_id, now=now),
         page_size=PageSize(settings.jobs_per_page, now=now),
+        webhooks=Webhooks(
+            settings.webhook_hosts,
+            settings.webhook_secrets,
+            timeout_seconds=settings.webhook_timeout_seconds,
+            now=clock.local,  # the receiver compares it with its own
+            stopping=stopping,
+        ),
+        call=call,
         stopping=stopping,
     )

@@ -10,6 +10,19 @@ RETRY_CAP = timedelta(minutes=5)
 # Whoever asks us to wait longer than this is waited for this long.
 RETRY_AFTER_CAP = timedelta(hours=1)
 
+# A webhook is tried again so long after each failure, as Standard Webhooks has it ("deliverability
+# and reliability"), and then given up; up to a tenth later, so that not all come back at once.
+WEBHOOK_AGAIN = (
+    timedelta(seconds=5),
+    timedelta(minutes=5),
+    timedelta(minutes=30),
+    timedelta(hours=2),
+    timedelta(hours=5),
+    timedelta(hours=10),
+    timedelta(hours=10),
+)
+WEBHOOK_JITTER = 0.1
+
 # Captions that could not be told are asked for again when their film has been stored for so long.
 CAPTIONS_AGAIN = (
     timedelta(minutes=1),
@@ -56,6 +69,19 @@ def retry_delay(attempt: int, *, random: Random, retry_after: timedelta | None =
     if retry_after is None:
         return delay
     return min(max(retry_after, timedelta()), RETRY_AFTER_CAP) + delay
+
+
+def webhook_again(
+    attempts: int, *, random: Random, retry_after: timedelta | None = None
+) -> timedelta | None:
+    """Return how long to wait after the `attempts`-th try of a webhook; None: it is given up.
+
+    `retry_after`, up to a cap, is waited for in full.
+    """
+    if attempts > len(WEBHOOK_AGAIN):
+        return None
+    wait = WEBHOOK_AGAIN[attempts - 1] * (1 + WEBHOOK_JITTER * random.random())
+    return max(wait, min(retry_after or timedelta(), RETRY_AFTER_CAP))
 
 
 def captions_again(since: datetime, *, now: datetime) -> datetime | None:

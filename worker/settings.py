@@ -218,6 +218,27 @@ class Settings(AccountSettings):
     sweep_seconds: Seconds = Field(
         5.0, ge=0.2, description="How often each worker looks for work whose message was lost."
     )
+    callback_broker_url: variables.MaybeBrokerUrl = Field(
+        None,
+        repr=False,
+        description="The broker that callbacks are sent to, if it is another than"
+        " `CELERY_BROKER_URL`.",
+    )
+    webhook_hosts: Annotated[variables.MaybeHosts, NoDecode] = Field(
+        (),
+        description="Hosts that webhooks may be sent to, with their subdomains; separated by"
+        " commas. A private address is taken only if its network is listed as well: `10.1.0.0/16`."
+        " Without any no webhook is sent.",
+    )
+    webhook_secret: variables.WebhookSecrets = Field(
+        None,
+        description="By which webhooks are signed, as Standard Webhooks has it: `whsec_…`, 24 to 64"
+        " random bytes in Base64. Two, separated by a comma, while the one takes the place of the"
+        " other: both sign. Secret.",
+    )
+    webhook_timeout_seconds: float = Field(
+        15.0, ge=0.5, le=60, description="How long a webhook's receiver may take to answer."
+    )
     log_format: Literal["auto", "json", "console"] = Field(
         "auto", description="`json`, `console`, or `auto`: console on a terminal, else JSON."
     )
@@ -291,6 +312,11 @@ class Settings(AccountSettings):
     def claim(self) -> timedelta:
         """How long a claim holds unless it is renewed."""
         return timedelta(seconds=self.claim_seconds)
+
+    @cached_property
+    def webhook_secrets(self) -> list[str]:
+        """What webhooks are signed by: none, one or two."""
+        return variables.split_secrets(self.webhook_secret) if self.webhook_secret else []
 
     @cached_property
     def uplynk_connect_seconds(self) -> float:

@@ -1,8 +1,8 @@
 """Slots: how many of a worker's places are taken by one kind of step at once.
 
 Where a worker serves both queues, one place of its pool stays free of downloads, so that the short
-steps always go on; and captions, whose servers may be slow, are asked for in one at the most, as
-what is old is deleted in one.
+steps always go on; and those steps take one at the most in which others may be slow: captions are
+asked for, a CMS is told, and what is old is deleted.
 """
 
 import fcntl

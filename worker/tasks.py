@@ -13,7 +13,9 @@ from celery.exceptions import Reject
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as NoConnectionFree
 
+from models import outbox
 from worker import steps
+from worker.callbacks import caller
 from worker.celery import (
     DOWNLOADS,
     alarm,
@@ -24,6 +26,7 @@ from worker.celery import (
     settings,
     slots,
     stopping,
+    telling,
     wake,
 )
 from worker.clock import local
@@ -44,7 +47,13 @@ _log = get_logger(__name__)
 
 @lru_cache(maxsize=1)
 def _kit_of(_pid: int) -> Kit:
-    return outfit(settings, broker_url=app.conf.broker_write_url, stopping=stopping.is_set)
+    broker_url = app.conf.broker_write_url
+    return outfit(
+        settings,
+        broker_url=broker_url,
+        call=caller(settings.callback_broker_url or broker_url, broker_errors),
+        stopping=stopping.is_set,
+    )
 
 
 def kit() -> Kit:
@@ -71,6 +80,8 @@ class ExportTask(Task):
             raise trouble from None
         for each in dict.fromkeys(report.wakes):
             send(each)
+        if outbox.has_news(kit().sessions):
+            send(Wake(Step.NOTIFY))
         return report.facts
 
 
@@ -93,7 +104,7 @@ def waiting(queue: str) -> int:
     try:
         with app.connection_or_acquire() as connection:
             declared = app.amqp.queues[queue].bind(connection.default_channel).queue_declare()
-    except broker_errors():
+    except broker_errors(app):
         return 0
     return int(declared.message_count)
 
@@ -172,6 +183,13 @@ def captions() -> Report:
     """Ask again for captions that could not be told; in one place of the pool at the most."""
     with asking.one() as free:
         return steps.captions(kit()) if free else Report({"state": "asked for already"})
+
+
+@app.task(name=str(Step.NOTIFY), base=ExportTask)
+def notify() -> Report:
+    """Tell the CMS what has become of its requests; in one place of the pool at the most."""
+    with telling.one() as free:
+        return steps.notify(kit()) if free else Report({"state": "told already"})
 
 
 @app.task(name=str(Step.CLEAN), base=ExportTask)

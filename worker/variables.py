@@ -6,6 +6,7 @@ that of int, so they end here.
 
 import re
 import string
+from base64 import b64decode
 from importlib.util import find_spec
 from ipaddress import ip_network
 from pathlib import Path, PurePosixPath
@@ -22,6 +23,9 @@ EMBEDDED = "embedded"
 BROKERS = ("redis", "rediss", "redis+socket", "sentinel", "amqp", "amqps", "pyamqp", "sqs")
 STORES = ("file", "s3", "gs", "az", "abfs", "abfss")
 KEY_SAMPLE = {"account": "a" * 32, "asset": "b" * 32, "audio": "he-aac", "export_id": UUID(int=1)}
+
+MOST_SECRETS = 2
+SECRET_BYTES = range(24, 65)
 
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:", re.IGNORECASE)
 _HOST = re.compile(r"[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*")
@@ -145,6 +149,39 @@ def _hosts(value: tuple[str, ...]) -> tuple[str, ...]:
     return value
 
 
+def _maybe_hosts(value: tuple[str, ...]) -> tuple[str, ...]:
+    return _hosts(value) if value else value
+
+
+def _secrets(value: SecretStr | None) -> SecretStr | None:
+    """Let one or two secrets pass that a webhook can be signed by.
+
+    Their length is that of the specification: between 24 and 64 bytes (Standard Webhooks,
+    "Signature scheme").
+    """
+    secrets = [] if value is None else split_secrets(value)
+    if not secrets:
+        return None
+    if len(secrets) > MOST_SECRETS:
+        raise ValueError(f"must be one secret, or {MOST_SECRETS} separated by a comma")
+    for secret in secrets:
+        try:
+            size = len(b64decode(secret.removeprefix("whsec_"), validate=True))
+        except ValueError:
+            size = 0
+        if not secret.startswith("whsec_") or size not in SECRET_BYTES:
+            raise ValueError(
+                "must be whsec_ and 24 to 64 random bytes in Base64: echo"
+                " whsec_$(openssl rand -base64 32)"
+            )
+    return value
+
+
+def split_secrets(value: SecretStr) -> list[str]:
+    """Return the secrets that a variable holds."""
+    return [secret.strip() for secret in value.get_secret_value().split(",") if secret.strip()]
+
+
 def _is_network(host: str) -> bool:
     try:
         ip_network(host)  # an address is one, too
@@ -162,6 +199,7 @@ def _split(url: str) -> SplitResult:
     return parts
 
 
+MaybeOff = BeforeValidator(_or_off)
 ApiKey = Annotated[SecretStr, BeforeValidator(_stripped), AfterValidator(_typeable)]
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
 DatabaseUrl = Annotated[str, AfterValidator(_database_url)]
@@ -170,5 +208,7 @@ StorageUrl = Annotated[str, AfterValidator(_storage_url)]
 StorageKey = Annotated[str, AfterValidator(_storage_key)]
 Folder = Annotated[Path, BeforeValidator(_folder)]
 WebVtt = Annotated[bool, AfterValidator(_convertible)]
-MaybeOff = BeforeValidator(_or_off)
+MaybeHosts = Annotated[tuple[str, ...], BeforeValidator(_split_hosts), AfterValidator(_maybe_hosts)]
+MaybeBrokerUrl = Annotated[BrokerUrl | None, MaybeOff]
+WebhookSecrets = Annotated[SecretStr | None, BeforeValidator(_stripped), AfterValidator(_secrets)]
 Hosts = Annotated[tuple[str, ...], BeforeValidator(_split_hosts), AfterValidator(_hosts)]

@@ -6,6 +6,7 @@ from worker.steps.clean import clean
 from worker.steps.create import create
 from worker.steps.download import download
 from worker.steps.kit import Kit
+from worker.steps.notify import notify
 from worker.steps.poll import poll
 from worker.steps.report import Report, Step, Wake
 from worker.steps.retry import retry, retry_failed
@@ -22,6 +23,7 @@ __all__ = [
     "clean",
     "create",
     "download",
+    "notify",
     "poll",
     "retry",
     "retry_failed",

@@ -11,7 +11,7 @@ from sqlalchemy import insert, inspect, select
 from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
-from models import Audio, Base, Batch, Export, History, Request, State, admission, claims
+from models import Audio, Base, Batch, Export, History, Request, State, admission, claims, outbox
 from models.database import inserted
 from models.export import IS_UNDER_WAY, beginning_of
 from worker.errors import Transient
@@ -179,6 +179,8 @@ def _recorded(
     _insert(session, Export, [_row(export) for export in sorted(begun, key=_key)])
     _insert(session, History, [beginning_of(export) for export in begun])
     _insert(session, Request, requests)
+    there_already = [name for name, outcome in outcomes.items() if outcome is Outcome.STORED]
+    outbox.tell_each(session, there_already, at=now)
     return [outcomes[entry.request_id] for entry in entries]
 
 

@@ -4,7 +4,7 @@ from datetime import datetime
 
 from sqlalchemy.orm import Session, sessionmaker
 
-from models import Export, Request, State
+from models import Export, Request, State, outbox
 from models.database import inserted
 from models.state import TERMINAL
 from worker.logs import get_logger
@@ -37,6 +37,7 @@ def cancel(sessions: sessionmaker[Session], request_id: str, *, now: datetime) -
         if request is None or export is None or request.state in TERMINAL:
             return _told(request)
         request.cancelled_at = now
+        outbox.tell(session, request, at=now)
         session.flush()
         others = waiting(session, export)
         if others:

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from models import Audio, Export, Request, admission
+from models import Audio, Export, Request, admission, outbox
 from models.database import inserted
 from models.export import IS_UNDER_WAY
 from worker.cloudslicer.job import storable
@@ -15,7 +15,7 @@ from worker.errors import InvalidRequest, Transient
 from worker.logs import get_logger
 from worker.steps.kit import Kit
 from worker.steps.report import Report, Step, Wake
-from worker.steps.wish import Wish, check_id, read
+from worker.steps.wish import Wish, check_id, read, sender
 
 MOST_RACES = 5
 
@@ -142,15 +142,14 @@ def _refuse(
 ) -> None:
     asset = arguments.get("asset")
     with kit.sessions.begin() as session:
-        if session.get(Request, request_id) is None:
-            inserted(
-                session,
-                Request(
-                    id=request_id,
-                    asset=storable(str(asset)[:255]) if asset is not None else None,
-                    created_at=now,
-                    error_code="invalid_request",
-                    error_message=storable(why),
-                ),
-            )
+        request = Request(
+            id=request_id,
+            asset=storable(str(asset)[:255]) if asset is not None else None,
+            created_at=now,
+            error_code="invalid_request",
+            error_message=storable(why),
+            **sender(arguments).columns(),
+        )
+        if session.get(Request, request_id) is None and inserted(session, request):
+            outbox.tell(session, request, at=now)
     _log.warning("request refused", request_id=request_id, message=why)

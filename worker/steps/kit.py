@@ -1,9 +1,10 @@
 """Kit: what a step works with, so that a test can hand it something else."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from random import Random
+from typing import Any
 
 from sqlalchemy.orm import Session, sessionmaker
 
@@ -16,6 +17,7 @@ from worker.steps.circuit import Circuit
 from worker.steps.governor import Governor
 from worker.storage import Storage
 from worker.transfer.session import FileSession
+from worker.webhooks import Webhooks
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,9 @@ class Kit:
         allowance: how many calls a second may be made to Uplynk.
         governor: how many exports may be under way at Uplynk.
         page_size: how many jobs of Uplynk's list to ask for at once.
+        webhooks: posts events to URLs of a CMS's.
+        call: sends a Celery task of a CMS's, by its name and queue, with an event; raises
+            Undelivered.
         stopping: whether this worker was told to stop.
     """
 
@@ -48,6 +53,8 @@ class Kit:
     allowance: Allowance
     governor: Governor
     page_size: PageSize
+    webhooks: Webhooks
+    call: Callable[[str, str, Mapping[str, Any]], None]
     stopping: Callable[[], bool]
 
     def until_next_look(self, age: timedelta) -> timedelta:

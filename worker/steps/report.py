@@ -17,6 +17,7 @@ class Step(StrEnum):
     CAPTIONS = "exports.captions"
     SWEEP = "exports.sweep"
     CLEAN = "exports.clean"
+    NOTIFY = "exports.notify"
     CANCEL = "exports.cancel"
     RETRY = "exports.retry"
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from sqlalchemy import select
 from sqlalchemy.orm import Session, sessionmaker
 
-from models import Export, Request, State
+from models import Export, Request, State, outbox
 from models.state import UNDER_WAY
 from worker.cloudslicer.reply import NOT_FOUND, REFUSED
 from worker.errors import InvalidRequest
@@ -134,7 +134,10 @@ def _retried(
     is_repeated = by is not None and request.retried_by == by
     is_meant = only is None or export in only or export.state in UNDER_WAY
     if is_taken_up := is_meant and not is_repeated:
+        was_withdrawn = request.cancelled_at is not None
         request.cancelled_at, request.retried_by = None, by
+        if was_withdrawn and export.state is State.STORED:  # for others, who still wanted it
+            outbox.tell(session, request, at=now)
         if export.state in UNDER_WAY:
             join(session, export, request.priority, request.requester)
         elif export.state is not State.STORED:

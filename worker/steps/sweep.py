@@ -8,6 +8,7 @@ from models import Export, State, claims
 from models.state import TERMINAL
 from worker.steps.clean import wakes as cleaning
 from worker.steps.kit import Kit
+from worker.steps.notify import waking as telling
 from worker.steps.report import Report, Step, Wake
 from worker.transfer.parts import exports_in, remove_abandoned
 
@@ -41,7 +42,7 @@ def sweep(kit: Kit) -> Report:
         claimed = claims.next_due(session, State.DOWNLOADING, account=account)
         captions = claims.next_captions_due(session, account=account)
         kit.governor.watch(session)
-        to_clean = cleaning(kit, session)
+        to_clean, to_tell = cleaning(kit, session), telling(kit, session)
     _tidy(kit)
     wakes += [Wake(Step.DOWNLOAD, export_id) for export_id in downloads]
     # one that waits for its next try, or whose taker died
@@ -50,6 +51,7 @@ def sweep(kit: Kit) -> Report:
     if captions is not None:
         wakes.append(Wake(Step.CAPTIONS, at=captions if captions > now else None))
     wakes += to_clean
+    wakes += to_tell
     woken = [str(wake.step) for wake in wakes if wake.at is None]
     return Report({"woken": woken}, tuple(wakes))
 

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import Annotated, Any, Self, TypeVar
 from urllib.parse import urlsplit
@@ -40,18 +41,23 @@ class Callback(BaseModel):
     queue: _Name
 
 
-class Wish(BaseModel):
-    """The arguments of `exports.create`, as a CMS sends them."""
+class Sender(BaseModel):
+    """What a CMS is told by, and what of its own it is told besides."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
-    asset: Annotated[str, Field(pattern=_ASSET)]
-    aaclc: bool = False
-    priority: Annotated[int, Field(ge=-1000, le=1000)] = 0
-    requester: Annotated[str, Field(min_length=1, max_length=LONGEST_REQUESTER)] | None = None
     metadata: dict[str, JsonValue] = Field(default_factory=dict)
     callback: Callback | None = None
     webhook_url: Annotated[str, Field(max_length=2000)] | None = None
+
+    def columns(self) -> dict[str, Any]:
+        """Return the columns of a request that hold it."""
+        return {
+            "metadata_": self.metadata,
+            "callback_task": self.callback.task if self.callback else None,
+            "callback_queue": self.callback.queue if self.callback else None,
+            "webhook_url": self.webhook_url,
+        }
 
     @field_validator("metadata")
     @classmethod
@@ -59,13 +65,6 @@ class Wish(BaseModel):
         text = json.dumps(value, allow_nan=False)
         if len(text) > MOST_METADATA_BYTES:
             raise ValueError(f"is {len(text)} bytes as JSON; at most {MOST_METADATA_BYTES} go")
-        return value
-
-    @field_validator("requester")
-    @classmethod
-    def _is_one(cls, value: str | None) -> str | None:
-        if value == EVERYBODY:
-            raise ValueError(f"must not be {EVERYBODY}: by that all of them are meant")
         return value
 
     @field_validator("webhook_url")
@@ -77,6 +76,22 @@ class Wish(BaseModel):
                 raise ValueError("must be an http:// or https:// URL")
             if parts.username is not None or parts.password is not None:
                 raise ValueError("must hold no user and no password: a webhook is signed instead")
+        return value
+
+
+class Wish(Sender):
+    """The arguments of `exports.create`, as a CMS sends them."""
+
+    asset: Annotated[str, Field(pattern=_ASSET)]
+    aaclc: bool = False
+    priority: Annotated[int, Field(ge=-1000, le=1000)] = 0
+    requester: Annotated[str, Field(min_length=1, max_length=LONGEST_REQUESTER)] | None = None
+
+    @field_validator("requester")
+    @classmethod
+    def _is_one(cls, value: str | None) -> str | None:
+        if value == EVERYBODY:
+            raise ValueError(f"must not be {EVERYBODY}: by that all of them are meant")
         return value
 
     @property
@@ -101,11 +116,8 @@ class Wish(BaseModel):
             "audio": self.audio,
             "priority": self.priority,
             "requester": self.by,
-            "metadata_": self.metadata,
-            "callback_task": self.callback.task if self.callback else None,
-            "callback_queue": self.callback.queue if self.callback else None,
-            "webhook_url": self.webhook_url,
             "created_at": now,
+            **self.columns(),
         }
 
 
@@ -139,6 +151,17 @@ _Read = TypeVar("_Read", bound=BaseModel)
 def read(arguments: Mapping[str, Any], positional: Sequence[Any] = ()) -> Wish:
     """Return the wish that the arguments of `exports.create` express; raises as `read_as` does."""
     return read_as(Wish, "exports.create", arguments, positional)
+
+
+def sender(arguments: Mapping[str, Any]) -> Sender:
+    """Return what a refused `exports.create` is answered by: each part that makes sense."""
+    parts: dict[str, Any] = {}
+    for name in Sender.model_fields:
+        with suppress(InvalidRequest):
+            if name in arguments:
+                part = read_as(Sender, "exports.create", {name: arguments[name]})
+                parts[name] = getattr(part, name)
+    return Sender(**parts)
 
 
 def read_as(

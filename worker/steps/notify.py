@@ -1,0 +1,162 @@
+"""Notify: what the outbox holds is told to the CMS, once at least, and in order for each request.
+
+No receiver keeps another from its turn: of each a few are taken at a time, all of them are under
+way side by side, and one that is away is left alone for a while as a whole.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from models import Channel, Notification, Request, deliveries
+from worker import pace
+from worker.errors import Stopping, Undelivered
+from worker.logs import get_logger
+from worker.steps.kit import Kit
+from worker.steps.persistence import persist
+from worker.steps.report import Report, Step, Wake
+from worker.transfer.patience import Patience
+
+# So many are under way at once, and so many of them to one receiver.
+MOST_AT_ONCE = 16
+MOST_PER_RECEIVER = 8
+# A message begins none later than this.
+MESSAGE_SECONDS = 10.0
+# For so long at the most a receiver is left alone that was away for one of its notifications.
+LONGEST_REST = timedelta(minutes=5)
+
+_log = get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What became of a notification: delivered, unless there is an error."""
+
+    notification: Notification
+    error: Undelivered | Stopping | None = None
+
+
+def notify(kit: Kit) -> Report:
+    """Deliver what is due, as far as a message goes; what fails is due again later, or given up."""
+    message = Patience(MESSAGE_SECONDS, kit.stopping)
+    delivered = failed = 0
+    with ThreadPoolExecutor(MOST_AT_ONCE, thread_name_prefix="notify") as pool:
+        while not (message.is_over or kit.stopping()):
+            taken = _taken(kit)
+            if not taken:
+                break
+            told = list(pool.map(_telling(kit), taken))
+            persist(kit, partial(_record, kit, told))
+            errors = sum(each.error is not None for each in told)
+            delivered, failed = delivered + len(told) - errors, failed + errors
+    with kit.sessions.begin() as session:
+        wakes = waking(kit, session, goes_on=True)
+    return Report({"delivered": delivered, "failed": failed}, wakes)
+
+
+def waking(kit: Kit, session: Session, *, goes_on: bool = False) -> tuple[Wake, ...]:
+    """Return what wakes this step: at once if something is due, or when it will be."""
+    due_at = deliveries.next_due(session)
+    if due_at is None:
+        return ()
+    if due_at > kit.now():
+        return (Wake(Step.NOTIFY, at=due_at),)
+    return (Wake(Step.NOTIFY, goes_on=goes_on),)
+
+
+def _taken(kit: Kit) -> list[tuple[Notification, Request]]:
+    """Return what is to be delivered now, of several receivers if it is due for several."""
+    now = kit.now()
+    until = now + kit.settings.claim + timedelta(seconds=kit.settings.webhook_timeout_seconds)
+    taken: list[Notification] = []
+    with kit.sessions.begin() as session:
+        names = deliveries.receivers(session, now=now)
+        kit.random.shuffle(names)
+        for name in names:
+            room = min(MOST_AT_ONCE - len(taken), MOST_PER_RECEIVER)
+            if room:
+                taken += deliveries.take(session, name, now=now, until=until, limit=room)
+        return [(each, session.get_one(Request, each.request_id)) for each in taken]
+
+
+def _telling(kit: Kit) -> Callable[[tuple[Notification, Request]], _Told]:
+    def tell(pair: tuple[Notification, Request]) -> _Told:
+        notification, request = pair
+        try:
+            _deliver(kit, notification, request)
+        except (Undelivered, Stopping) as error:
+            return _Told(notification, error)
+        except Exception as error:  # noqa: BLE001  (the boundary of a row in a batch)
+            _log.error("notification met the unforeseen", exc_info=error)
+            return _Told(notification, Undelivered(f"unforeseen: {error!r:.200}"))
+        return _Told(notification)
+
+    return tell
+
+
+def _deliver(kit: Kit, notification: Notification, request: Request) -> None:
+    payload: Mapping[str, Any] = notification.payload
+    if notification.channel is Channel.TASK:
+        kit.call(str(request.callback_task), str(request.callback_queue), payload)
+    else:
+        body = json.dumps(payload, ensure_ascii=False, separators=(",", ":"))
+        kit.webhooks.post(str(request.webhook_url), str(payload["id"]), body)
+
+
+def _record(kit: Kit, told: Sequence[_Told]) -> None:
+    """Set down what became of each whose claim still holds."""
+    outcomes = {each.notification.id: each.error for each in told}
+    with kit.sessions.begin() as session:
+        now = kit.now()
+        resting: dict[str, datetime] = {}
+        for held in deliveries.held(session, [each.notification for each in told]):
+            error = outcomes[held.id]
+            _settle(kit, held, error, now=now)
+            if isinstance(error, Undelivered) and error.is_of_receiver:
+                rest = min((held.due_at or now) - now, LONGEST_REST)
+                resting[held.receiver] = now + rest
+        for receiver, until in resting.items():
+            deliveries.put_off(session, receiver, until=until)
+
+
+def _settle(
+    kit: Kit, held: Notification, error: Undelivered | Stopping | None, *, now: datetime
+) -> None:
+    held.claim = held.claimed_until = None
+    if isinstance(error, Stopping):
+        held.due_at = now
+        return
+    held.attempts += 1
+    if error is None:
+        held.due_at, held.delivered_at, held.last_error = None, now, None
+        _log.info("notification delivered", request_id=held.request_id, attempt=held.attempts)
+        return
+    wait = _again(kit, held, error)
+    held.last_error = str(error)
+    held.due_at = None if wait is None else now + wait
+    held.dead_at = now if wait is None else None
+    say = _log.error if wait is None else _log.warning
+    say(
+        "notification given up" if wait is None else "notification not delivered",
+        request_id=held.request_id,
+        attempt=held.attempts,
+        message=held.last_error,
+    )
+
+
+def _again(kit: Kit, held: Notification, error: Undelivered) -> timedelta | None:
+    """Return how long to wait before the next try; None: there is none.
+
+    A broker that is away is ours, and comes back; a webhook has its schedule.
+    """
+    if error.is_final:
+        return None
+    if held.channel is Channel.TASK:
+        return pace.retry_delay(held.attempts, random=kit.random)
+    return pace.webhook_again(held.attempts, random=kit.random, retry_after=error.retry_after)
