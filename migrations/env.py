@@ -2,6 +2,7 @@
 
 import os
 import warnings
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import sqlalchemy as sa
@@ -68,11 +69,10 @@ def migrate(connection: Connection) -> None:
     with context.begin_transaction():
         if connection.dialect.name == "postgresql":
             await_turn(connection)
-        if is_moving():
-            connection.execute(text(f"DROP VIEW IF EXISTS {status.NAME}"))
+        readers = take_view(connection) if is_moving() else []
         context.run_migrations()
         if is_moving() and is_at_head():
-            connection.execute(text(status.VIEW))
+            make_view(connection, readers)
         if is_sqlite:
             check_foreign_keys(connection)
 
@@ -84,6 +84,27 @@ def is_moving() -> bool:
     except KeyError:
         return False
     return True
+
+
+def take_view(connection: Connection) -> list[str]:
+    """Take the view away, if it is there; returns who else was allowed to read it."""
+    readers: list[str] = []
+    if connection.dialect.name == "postgresql":
+        granted = """
+            SELECT CASE grantee WHEN 'PUBLIC' THEN grantee ELSE quote_ident(grantee) END FROM information_schema.role_table_grants
+            WHERE table_schema = current_schema() AND table_name = :name
+            AND privilege_type = 'SELECT' AND grantee <> current_user
+        """
+        readers = list(connection.scalars(text(granted), {"name": status.NAME}))
+    connection.execute(text(f"DROP VIEW IF EXISTS {status.NAME}"))
+    return readers
+
+
+def make_view(connection: Connection, readers: Sequence[str]) -> None:
+    """Make the view as this release has it; who could read it still can."""
+    connection.execute(text(status.VIEW))
+    for reader in readers:
+        connection.execute(text(f"GRANT SELECT ON {status.NAME} TO {reader}"))
 
 
 def is_at_head() -> bool:

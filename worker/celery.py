@@ -61,6 +61,8 @@ def make_app(settings: Settings) -> Celery:
         accept_content=["json"],
         # a step's result is in SQL; what a task returns is for Flower, which reads the events
         task_ignore_result=True,
+        # but for `exports.status`, if there is a place for its answer
+        result_backend=settings.celery_result_backend,
         task_queues=[_queue(EXPORTS), _queue(DOWNLOADS)],
         task_default_queue=EXPORTS,
         task_routes={str(Step.DOWNLOAD): {"queue": DOWNLOADS}},

@@ -218,6 +218,12 @@ class Settings(AccountSettings):
     sweep_seconds: Seconds = Field(
         5.0, ge=0.2, description="How often each worker looks for work whose message was lost."
     )
+    celery_result_backend: variables.MaybeResultBackend = Field(
+        None,
+        repr=False,
+        description="Where `exports.status` puts its answers, as Celery writes it: `redis://…`,"
+        " `rpc://`. Without one nobody can ask by it; what else is done leaves no result.",
+    )
     callback_broker_url: variables.MaybeBrokerUrl = Field(
         None,
         repr=False,

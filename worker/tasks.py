@@ -34,7 +34,7 @@ from worker.errors import InvalidRequest, Transient
 from worker.logs import get_logger
 from worker.outfit import outfit
 from worker.steps import Kit, Report, Step, Wake
-from worker.steps.wish import Again, Withdrawal, read_as
+from worker.steps.wish import Again, Question, Withdrawal, read_as
 
 # More downloads than this need not wait in the broker: SQL knows the others, and their order.
 MOST_WAITING = 8
@@ -155,6 +155,13 @@ def retry(self: Task, *args: Any, **kwargs: Any) -> Report:  # noqa: ANN401  (wh
     if wanted.code is not None:
         return steps.retry_failed(sessions, wanted.code, now=now, before=wanted.before, by=by)
     return steps.retry(sessions, str(wanted.request_id), now=now, by=by)
+
+
+@app.task(name=str(Step.STATUS), base=ExportTask, ignore_result=False)
+def status(*args: Any, **kwargs: Any) -> Report:  # noqa: ANN401  (whatever was sent)
+    """Answer how a request stands, where there is a result backend to put that; see `Question`."""
+    wanted = read_as(Question, str(Step.STATUS), kwargs, args)
+    return steps.status(kit().sessions, wanted.request_id)
 
 
 @app.task(name=str(Step.SUBMIT), base=ExportTask)

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from alembic import command
@@ -183,3 +184,20 @@ def test_a_migration_gives_up_on_a_table_in_use_and_can_be_run_again(database_ur
     assert tables(database_url) == TABLES
     downgrade(database_url)
     assert tables(database_url) == set()
+
+
+@pytest.mark.services
+def test_who_may_read_the_view_still_may_after_a_migration(database_url: str) -> None:
+    role = f"Reader {uuid4().hex}"
+    granted = """
+        SELECT grantee FROM information_schema.role_table_grants
+        WHERE table_name = 'request_status' AND grantee <> current_user
+    """
+    with connected(database_url) as connection:
+        connection.execute(text(f'CREATE ROLE "{role}"'))
+        connection.execute(text(f'GRANT SELECT ON request_status TO "{role}", PUBLIC'))
+    migrations.upgrade(database_url)
+    with connected(database_url) as connection:
+        assert set(connection.scalars(text(granted))) == {role, "PUBLIC"}
+        connection.execute(text(f'DROP OWNED BY "{role}"'))
+        connection.execute(text(f'DROP ROLE "{role}"'))

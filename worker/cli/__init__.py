@@ -52,6 +52,10 @@ COMMANDS = {
     "migrate": Listed(
         "worker.cli.operate:migrate", "Bring the database's tables up to this release."
     ),
+    "notifications": Listed(
+        "worker.cli.notifications:notifications",
+        "List what CMSs were told, the newest first, or have it delivered again.",
+    ),
     "pause": Listed("worker.cli.window:pause", "Ask Uplynk for nothing more, until `resume`."),
     "plan": Listed(
         "worker.cli.plan:plan",

@@ -10,6 +10,7 @@ from worker.steps.notify import notify
 from worker.steps.poll import poll
 from worker.steps.report import Report, Step, Wake
 from worker.steps.retry import retry, retry_failed
+from worker.steps.status import status
 from worker.steps.submit import submit
 from worker.steps.sweep import sweep
 
@@ -27,6 +28,7 @@ __all__ = [
     "poll",
     "retry",
     "retry_failed",
+    "status",
     "submit",
     "sweep",
 ]

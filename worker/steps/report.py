@@ -20,6 +20,7 @@ class Step(StrEnum):
     NOTIFY = "exports.notify"
     CANCEL = "exports.cancel"
     RETRY = "exports.retry"
+    STATUS = "exports.status"
 
 
 @dataclass(frozen=True, slots=True)

@@ -129,6 +129,14 @@ class Withdrawal(BaseModel):
     request_id: str
 
 
+class Question(BaseModel):
+    """The arguments of `exports.status`."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    request_id: str
+
+
 class Again(BaseModel):
     """The arguments of `exports.retry`: one request, or all that failed with a code."""
 
