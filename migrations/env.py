@@ -91,7 +91,8 @@ def take_view(connection: Connection) -> list[str]:
     readers: list[str] = []
     if connection.dialect.name == "postgresql":
         granted = """
-            SELECT CASE grantee WHEN 'PUBLIC' THEN grantee ELSE quote_ident(grantee) END FROM information_schema.role_table_grants
+            SELECT CASE grantee WHEN 'PUBLIC' THEN grantee ELSE quote_ident(grantee) END
+            FROM information_schema.role_table_grants
             WHERE table_schema = current_schema() AND table_name = :name
             AND privilege_type = 'SELECT' AND grantee <> current_user
         """

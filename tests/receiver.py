@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
+from threading import Event, Thread
 from typing import Any, cast
 
 from standardwebhooks.webhooks import Webhook
@@ -21,21 +21,26 @@ class Receiver:
     Attributes:
         url: where webhooks go.
         status: what each is answered with.
+        delay_seconds: how long it takes to answer.
         secret: by which their signatures are checked; a wrong one is answered with 401.
         events: those that were taken, in their order.
         came: how many came, whatever became of them.
+        over: ends every delay.
     """
 
     url: str
     status: int = 204
+    delay_seconds: float = 0.0
     secret: str = SECRET
     headers: dict[str, str] = field(default_factory=dict)
     events: list[dict[str, Any]] = field(default_factory=list)
     came: int = 0
+    over: Event = field(default_factory=Event)
 
     def take(self, body: bytes, headers: dict[str, str]) -> int:
         """Return the status that one is answered with; it is kept if that is a success."""
         self.came += 1
+        self.over.wait(self.delay_seconds)
         Webhook(self.secret).verify(body, headers)
         assert headers["webhook-id"] == json.loads(body)["id"]
         if self.status < 300:
@@ -76,5 +81,6 @@ def receiving(port: int = 0) -> Iterator[Receiver]:
         try:
             yield server.receiver
         finally:
+            server.receiver.over.set()
             server.shutdown()
             thread.join()

@@ -5,8 +5,9 @@ way side by side, and one that is away is left alone for a while as a whole.
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -28,6 +29,9 @@ MOST_AT_ONCE = 16
 MOST_PER_RECEIVER = 8
 # A message begins none later than this.
 MESSAGE_SECONDS = 10.0
+# While some are under way it is looked so often whether others are due.
+LOOK_SECONDS = 0.5
+TOGETHER_SECONDS = 0.05
 # For so long at the most a receiver is left alone that was away for one of its notifications.
 LONGEST_REST = timedelta(minutes=5)
 
@@ -45,19 +49,35 @@ class _Told:
 def notify(kit: Kit) -> Report:
     """Deliver what is due, as far as a message goes; what fails is due again later, or given up."""
     message = Patience(MESSAGE_SECONDS, kit.stopping)
-    delivered = failed = 0
+    counts = Counter[bool]()
+    under_way: dict[Future[_Told], str] = {}
     with ThreadPoolExecutor(MOST_AT_ONCE, thread_name_prefix="notify") as pool:
-        while not (message.is_over or kit.stopping()):
-            taken = _taken(kit)
-            if not taken:
+        while True:
+            if not (message.is_over or kit.stopping()):
+                for pair in _taken(kit, Counter(under_way.values())):
+                    under_way[pool.submit(_tell, kit, *pair)] = pair[0].receiver
+            if not under_way:
                 break
-            told = list(pool.map(_telling(kit), taken))
-            persist(kit, partial(_record, kit, told))
-            errors = sum(each.error is not None for each in told)
-            delivered, failed = delivered + len(told) - errors, failed + errors
+            told = _landed(under_way)
+            if told:
+                persist(kit, partial(_record, kit, told))
+            counts.update(each.error is None for each in told)
     with kit.sessions.begin() as session:
         wakes = waking(kit, session, goes_on=True)
-    return Report({"delivered": delivered, "failed": failed}, wakes)
+    return Report({"delivered": counts[True], "failed": counts[False]}, wakes)
+
+
+def _landed(under_way: dict[Future[_Told], str]) -> list[_Told]:
+    """Return what has come to its end of what is under way, and take it off that.
+
+    It waits a little for the first, and a moment longer for those that come with it: they are set
+    down together. What hangs is not waited for.
+    """
+    wait(under_way, timeout=LOOK_SECONDS, return_when=FIRST_COMPLETED)
+    done, _ = wait(under_way, timeout=TOGETHER_SECONDS)
+    for each in done:
+        del under_way[each]
+    return [each.result() for each in done]
 
 
 def waking(kit: Kit, session: Session, *, goes_on: bool = False) -> tuple[Wake, ...]:
@@ -70,34 +90,38 @@ def waking(kit: Kit, session: Session, *, goes_on: bool = False) -> tuple[Wake, 
     return (Wake(Step.NOTIFY, goes_on=goes_on),)
 
 
-def _taken(kit: Kit) -> list[tuple[Notification, Request]]:
-    """Return what is to be delivered now, of several receivers if it is due for several."""
+def _taken(kit: Kit, busy: Counter[str]) -> list[tuple[Notification, Request]]:
+    """Return what is to be delivered next, to several receivers if it is due for several.
+
+    Args:
+        kit: what to work with.
+        busy: how many are under way to each receiver.
+    """
     now = kit.now()
     until = now + kit.settings.claim + timedelta(seconds=kit.settings.webhook_timeout_seconds)
+    room = MOST_AT_ONCE - busy.total()
     taken: list[Notification] = []
+    if not room:
+        return []
     with kit.sessions.begin() as session:
         names = deliveries.receivers(session, now=now)
         kit.random.shuffle(names)
         for name in names:
-            room = min(MOST_AT_ONCE - len(taken), MOST_PER_RECEIVER)
-            if room:
-                taken += deliveries.take(session, name, now=now, until=until, limit=room)
+            limit = min(room - len(taken), MOST_PER_RECEIVER - busy[name])
+            if limit > 0:
+                taken += deliveries.take(session, name, now=now, until=until, limit=limit)
         return [(each, session.get_one(Request, each.request_id)) for each in taken]
 
 
-def _telling(kit: Kit) -> Callable[[tuple[Notification, Request]], _Told]:
-    def tell(pair: tuple[Notification, Request]) -> _Told:
-        notification, request = pair
-        try:
-            _deliver(kit, notification, request)
-        except (Undelivered, Stopping) as error:
-            return _Told(notification, error)
-        except Exception as error:  # noqa: BLE001  (the boundary of a row in a batch)
-            _log.error("notification met the unforeseen", exc_info=error)
-            return _Told(notification, Undelivered(f"unforeseen: {error!r:.200}"))
-        return _Told(notification)
-
-    return tell
+def _tell(kit: Kit, notification: Notification, request: Request) -> _Told:
+    try:
+        _deliver(kit, notification, request)
+    except (Undelivered, Stopping) as error:
+        return _Told(notification, error)
+    except Exception as error:  # noqa: BLE001  (the boundary of a row in a batch)
+        _log.error("notification met the unforeseen", exc_info=error)
+        return _Told(notification, Undelivered(f"unforeseen: {error!r:.200}"))
+    return _Told(notification)
 
 
 def _deliver(kit: Kit, notification: Notification, request: Request) -> None:
@@ -137,13 +161,13 @@ def _settle(
         held.due_at, held.delivered_at, held.last_error = None, now, None
         _log.info("notification delivered", request_id=held.request_id, attempt=held.attempts)
         return
-    wait = _again(kit, held, error)
+    delay = _again(kit, held, error)
     held.last_error = str(error)
-    held.due_at = None if wait is None else now + wait
-    held.dead_at = now if wait is None else None
-    say = _log.error if wait is None else _log.warning
+    held.due_at = None if delay is None else now + delay
+    held.dead_at = now if delay is None else None
+    say = _log.error if delay is None else _log.warning
     say(
-        "notification given up" if wait is None else "notification not delivered",
+        "notification given up" if delay is None else "notification not delivered",
         request_id=held.request_id,
         attempt=held.attempts,
         message=held.last_error,
