@@ -6,12 +6,12 @@ forgotten, and none is told of an end that another export has taken the place of
 one request alone its step tells itself (`tell`).
 """
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import datetime
 from threading import local
 from typing import Any
 from urllib.parse import urlsplit
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from sqlalchemy import event, or_, select
 from sqlalchemy.orm import Session, sessionmaker
@@ -60,6 +60,15 @@ def tell_each(session: Session, request_ids: Collection[str], *, at: datetime) -
         select(Request).where(Request.id.in_(request_ids), _WANTS_TO_KNOW)
     ):
         tell(session, request, at=at)
+
+
+def waiting(session: Session, export_ids: Collection[UUID]) -> Sequence[Request]:
+    """Return the requests that still want one of these exports, and to know of its end."""
+    return session.scalars(
+        select(Request).where(
+            Request.export_id.in_(export_ids), Request.cancelled_at.is_(None), _WANTS_TO_KNOW
+        )
+    ).all()
 
 
 def messages(request: Request, *, at: datetime) -> Iterator[Notification]:
@@ -119,12 +128,7 @@ def _tell_of_ended(session: Session) -> None:
     exports = {each.id: each for each in ended_in(session) if each.state in TERMINAL}
     if not exports:
         return
-    requests = session.scalars(
-        select(Request).where(
-            Request.export_id.in_(exports), Request.cancelled_at.is_(None), _WANTS_TO_KNOW
-        )
-    ).all()
-    for request in requests:
+    for request in waiting(session, exports):
         if request.export is not None:
             tell(session, request, at=request.export.state_since)
 

@@ -1,6 +1,6 @@
 """Notices: what CMSs were told or not, for a person who asks, and to be told again."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
@@ -54,28 +54,30 @@ def listed(
     return session.scalars(query).all()
 
 
-def replay(session: Session, ids: Iterable[UUID], *, now: datetime) -> set[UUID]:
+def replay(session: Session, ids: Collection[UUID], *, now: datetime) -> set[UUID]:
     """Have these delivered again, with all their tries; returns those that there are.
 
     What is on its way already stays as it is.
     """
-    return _due_again(session, Notification.id.in_(list(ids)), now=now)
+    _due_again(session, Notification.id.in_(ids), now=now)
+    return set(session.scalars(select(Notification.id).where(Notification.id.in_(ids))))
 
 
 def replay_dead(session: Session, *, now: datetime, limit: int) -> int:
     """Have up to `limit` delivered that were given up; returns how many."""
     some = select(Notification.id).where(_IS[Stand.DEAD]).limit(limit)
-    return len(_due_again(session, Notification.id.in_(some), now=now))
+    return _due_again(session, Notification.id.in_(some), now=now)
 
 
-def _due_again(session: Session, which: ColumnElement[bool], *, now: datetime) -> set[UUID]:
-    session.execute(
+def _due_again(session: Session, which: ColumnElement[bool], *, now: datetime) -> int:
+    again = (
         update(Notification)
         .where(which, Notification.due_at.is_(None))
         .values(due_at=now, **_ANEW)
+        .returning(Notification.id)
         .execution_options(synchronize_session=False)
     )
-    return set(session.scalars(select(Notification.id).where(which, _IS[Stand.PENDING])))
+    return len(session.scalars(again).all())
 
 
 def listing(notifications: Sequence[Notification]) -> Iterable[str]:

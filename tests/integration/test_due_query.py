@@ -5,6 +5,7 @@ statistics from before the backlog came.
 """
 
 import os
+import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from hashlib import md5
@@ -18,9 +19,22 @@ from sqlalchemy import ColumnElement, TextClause, make_url, select
 from sqlalchemy.orm import Session
 
 import migrations
-from models import Audio, Export, History, Request, State, admission, claims, deletions, pruning
+from models import (
+    Audio,
+    Export,
+    History,
+    Request,
+    State,
+    admission,
+    claims,
+    deletions,
+    deliveries,
+    outbox,
+    pruning,
+)
 from models.export import IS_UNDER_WAY
 from tests.explaining import explained
+from worker import notices
 from worker.steps import bulk
 from worker.steps.bulk import Batchful, Entry
 from worker.steps.wish import Wish
@@ -33,6 +47,7 @@ WINDOW = {State.SUBMITTING, State.EXPORTING}
 
 DUE, TURNS, DOWNLOADS = "ix_exports_due", "ix_exports_turns", "ix_exports_downloads"
 CAPTIONS = "ix_exports_captions_due"
+RECEIVERS = "ix_notifications_of_receiver"
 TO_DELETE = "ix_exports_job_delete_at"
 # of a list some assets are stored, and some are under way
 LIST = [
@@ -183,6 +198,23 @@ QUERIES: dict[str, tuple[str, Query]] = {
         "uq_exports_under_way",
         lambda session: session.scalars(select(Export).where(*SAME_ASSET, IS_UNDER_WAY)).all(),
     ),
+    "told of an end": (
+        "ix_requests_of_export",
+        lambda session: outbox.waiting(session, [ONE]),
+    ),
+    "to be told": (
+        RECEIVERS,
+        lambda session: deliveries.take(session, "r", now=NOW, until=UNTIL, limit=8),
+    ),
+    "a receiver that rests": (
+        RECEIVERS,
+        lambda session: deliveries.put_off(session, "r", until=UNTIL),
+    ),
+    "next to be told": ("ix_notifications_due", deliveries.next_due),
+    "newest notifications": (
+        "ix_notifications_created_at",
+        lambda session: notices.listed(session, stands=None, request_id=None, limit=20),
+    ),
     "owner of a job": (
         "uq_exports_job_id",
         lambda session: session.scalar(select(Export.id).where(Export.job_id == "j")),
@@ -231,7 +263,7 @@ def test_on_sqlite_a_query_is_a_search_of_its_index(tmp_path: Path, name: str) -
         query(session)
     [plan] = ["\n".join(row[3] for row in rows) for rows in plans]
     assert f"INDEX {SQLITE_NAMES.get(index, index)}" in plan
-    assert "SCAN exports" not in plan
+    assert not re.search(r"SCAN (exports|requests|notifications)(?! USING)", plan)
     assert "TEMP B-TREE" not in plan
 
 
@@ -275,9 +307,11 @@ BESIDE = (
     SELECT 'refused-' || g, 0, '{}', now() - g * interval '1 hour' FROM generate_series(1, 3000) g
     """,
     """
-    INSERT INTO notifications (id, request_id, channel, type, payload, created_at, due_at, attempts)
-    SELECT gen_random_uuid(), id, 'task', 'export.stored', '{}', now(),
-           CASE WHEN random() < 0.01 THEN now() END, 0
+    INSERT INTO notifications (id, request_id, channel, receiver, type, payload, created_at, due_at,
+                               attempts)
+    SELECT gen_random_uuid(), id, 'task', CASE WHEN random() < 0.5 THEN 'r' ELSE 's' END,
+           'export.stored', '{}', now(),
+           CASE WHEN random() < 0.01 THEN now() - interval '1 hour' END, 0
     FROM requests
     """,
 )
@@ -294,11 +328,16 @@ MOST_ROWS = {
     "stored of a list": 500,
     "under way of a list": 500,
     "stored lately": 1000,
+    "to be told": 1000,  # all that is due
+    "a receiver that rests": 1000,
 }
-# These sort the little that they find, to lock it in one order.
-SORTED = {"under way of a list"}
+# These sort the little that they find: to lock it in one order, or as so little is due.
+SORTED = {"under way of a list", "to be told"}
 # These may read what they find in whatever order it lies.
-ORDERLESS = {"of a page", "stored of a list", "old stored", "old without a file"}
+ORDERLESS = {
+    *("of a page", "stored of a list", "old stored", "old without a file"),
+    *("to be told", "a receiver that rests", "next to be told"),
+}
 
 Plans = dict[tuple[str, str], list[Any]]
 

@@ -181,3 +181,17 @@ def test_a_job_is_deleted_no_sooner_than_is_said(stored_at: datetime, hours: flo
         at = pace.delete_job_at(stored_at, after=after, ended_at=stored_at)
         latest = stored_at + after * 1.1 + timedelta.resolution
         assert at is None or stored_at + after <= at <= latest
+
+
+@given(st.integers(1, 50), seeds, st.none() | st.timedeltas(timedelta(), timedelta(days=9)))
+def test_a_webhook_has_the_schedule_of_the_specification(
+    attempts: int, seed: int, retry_after: timedelta | None
+) -> None:
+    wait = pace.webhook_again(attempts, random=Random(seed), retry_after=retry_after)
+    if attempts > 7:
+        assert wait is None
+        return
+    seconds = (5, 300, 1800, 7200, 18000, 36000, 36000)[attempts - 1]
+    least = max(timedelta(seconds=seconds), min(retry_after or timedelta(), timedelta(hours=1)))
+    assert wait is not None
+    assert least <= wait <= max(least, timedelta(seconds=seconds * 1.1))

@@ -194,3 +194,47 @@ def test_spans_have_their_units() -> None:
         timedelta(hours=4),
     )
     assert (settings.submit_settle, settings.claim) == (timedelta(seconds=5), timedelta(seconds=6))
+
+
+A_SECRET, ANOTHER = f"whsec_{'QUFB' * 8}", f"whsec_{'QkJC' * 20}"
+
+
+def test_webhooks_are_signed_by_one_secret_or_by_two() -> None:
+    assert loaded().webhook_secrets == []
+    assert loaded(webhook_secret=A_SECRET).webhook_secrets == [A_SECRET]
+    assert loaded(webhook_secret=f"{A_SECRET}, {ANOTHER}").webhook_secrets == [A_SECRET, ANOTHER]
+    assert A_SECRET not in repr(loaded(webhook_secret=A_SECRET))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "hunter2",
+        A_SECRET.removeprefix("whsec_"),
+        "whsec_hunter2",
+        f"whsec_{'QUFB' * 7}",  # 21 bytes
+        f"whsec_{'QUFB' * 22}",  # 66 bytes
+        f"{A_SECRET},{ANOTHER},{A_SECRET}",
+    ],
+)
+def test_a_secret_that_signs_nothing_is_refused_and_not_shown(wrong: str) -> None:
+    [line] = refused(webhook_secret=wrong)
+    assert line.startswith("WEBHOOK_SECRET: must be")
+    assert wrong not in line
+
+
+def test_no_webhook_is_sent_unless_hosts_are_listed() -> None:
+    assert loaded().webhook_hosts == ()
+    assert loaded(webhook_hosts="").webhook_hosts == ()
+    assert loaded(webhook_hosts="cms.example, 10.1.0.0/16").webhook_hosts == (
+        "cms.example",
+        "10.1.0.0/16",
+    )
+    [line] = refused(webhook_hosts="https://cms.example")
+    assert "plain host names" in line
+
+
+def test_callbacks_may_go_to_another_broker() -> None:
+    assert loaded(callback_broker_url="").callback_broker_url is None
+    [line] = refused(callback_broker_url="hunter2")
+    assert line.startswith("CALLBACK_BROKER_URL: must be")
