@@ -32,6 +32,13 @@ class Notification(Base):
             postgresql_where=_IS_DUE,
             sqlite_where=_IS_DUE,
         ),
+        # figures.given_up
+        Index(
+            "ix_notifications_dead",
+            "dead_at",
+            postgresql_where=text("dead_at IS NOT NULL"),
+            sqlite_where=text("dead_at IS NOT NULL"),
+        ),
         Index("ix_notifications_of_request", "request_id"),
         Index("ix_notifications_created_at", "created_at"),  # the command line: newest first
     )

@@ -6,7 +6,9 @@ All of Celery's policy stands here, and `tests/unit/test_celery_policy.py` reads
 import logging
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from importlib import import_module
 from typing import Any
 
@@ -25,10 +27,13 @@ from kombu.exceptions import OperationalError
 from worker import logs, parent, rendezvous, transport
 from worker.alarm import Alarm
 from worker.errors import SettingsError, Transient
+from worker.metrics.endpoint import Endpoint, serve
+from worker.metrics.own import Own
 from worker.settings import Settings, load
 from worker.slots import Slots
 from worker.steps import Step
 from worker.stopping import Stopping
+from worker.tally import Tally
 
 EXPORTS = "exports"  # short steps: none of them waits for anything but one answer
 DOWNLOADS = "downloads"  # long ones
@@ -38,6 +43,8 @@ _PARTS = (list | tuple, dict, dict | None)
 
 # How often a worker's timer looks whether a step's time has come.
 TICK_SECONDS = 0.2
+# How often it is tried to serve metrics at a port that another still has.
+METRICS_AGAIN_SECONDS = 5.0
 
 _log = logs.get_logger(__name__)
 
@@ -95,8 +102,10 @@ def make_app(settings: Settings) -> Celery:
         task_send_sent_event=True,
         timezone="UTC",
         sweep_seconds=settings.sweep_seconds,
+        metrics_at=(settings.metrics_host, settings.metrics_port),
     )
     app.steps["worker"].add(Rouser)
+    app.steps["worker"].add(Teller)
     app.steps["consumer"].add(Census)
     return app
 
@@ -144,6 +153,45 @@ class Rouser(bootsteps.StartStopStep):
 
     def _sweep(self, app: Celery) -> None:
         wake(app, Step.SWEEP)
+
+
+class Teller(bootsteps.StartStopStep):
+    """Tells Prometheus what the worker's processes count, from a thread of the main process.
+
+    That the port is another's keeps no worker from its work: it is tried again, and said once.
+    """
+
+    requires = ("celery.worker.components:Timer",)
+
+    def __init__(self, worker: Any, **options: Any) -> None:  # noqa: ANN401  (Celery's)
+        super().__init__(worker, **options)
+        self._endpoint: Endpoint | None = None
+        self._timer: Any = None
+
+    def start(self, worker: Any) -> None:  # noqa: ANN401  (Celery's)
+        """Begin to tell, if that is wanted."""
+        host, port = worker.app.conf.metrics_at
+        if port is None:
+            return
+        own = Own(tally, settings, worker.app.amqp.queues.consume_from)
+        try:
+            self._endpoint = serve(own, host=host, port=port)
+        except OSError as error:
+            _log.warning("metrics not served", message=str(error))
+            again = partial(self._serve, own, host, port)
+            self._timer = worker.timer.call_repeatedly(METRICS_AGAIN_SECONDS, again)
+
+    def stop(self, worker: Any) -> None:  # noqa: ANN401  (Celery's)
+        """Tell nothing any more."""
+        del worker
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._endpoint is not None:
+            self._endpoint.close()
+
+    def _serve(self, own: Own, host: str, port: int) -> None:
+        with suppress(OSError):
+            self._endpoint = self._endpoint or serve(own, host=host, port=port)
 
 
 class Census(bootsteps.StartStopStep):
@@ -259,6 +307,7 @@ asking = Slots(limit=1)
 cleaning = Slots(limit=1)
 telling = Slots(limit=1)
 stopping = Stopping()
+tally = Tally() if settings.metrics_port is None else Tally.shared()
 try:
     app = make_app(settings)
 except SettingsError as error:

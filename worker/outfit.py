@@ -19,6 +19,7 @@ from worker.steps import Kit
 from worker.steps.circuit import Circuit
 from worker.steps.governor import Governor
 from worker.storage import Storage
+from worker.tally import Tally
 from worker.transfer.session import FileSession
 from worker.webhooks import Webhooks
 
@@ -41,15 +42,17 @@ def outfit(
     broker_url: str = "",
     call: Callable[[str, str, Mapping[str, Any]], None] = _nobody_to_call,
     stopping: Callable[[], bool] = lambda: False,
+    tally: Tally | None = None,
 ) -> Kit:
     """Return a kit; nothing in it is connected to anything yet.
 
-    By the broker at `broker_url` all workers count their calls to Uplynk together; by `call` the
-    tasks of a CMS's are sent, for who delivers notifications.
+    By the broker at `broker_url` all workers count their calls to Uplynk together, lest they make
+    too many; what this process did is counted in `tally`. By `call` the tasks of a CMS's are sent,
+    for who delivers notifications.
 
     It must be made after a fork and never carried over one: its connections are its process's.
     """
-    http = _Sessions(settings)
+    http, tally = _Sessions(settings), tally or Tally()
     engine = open_engine(settings.database_url)
     sessions, now = open_sessions(engine), Clock(engine)
     allowance = Allowance(
@@ -58,19 +61,21 @@ def outfit(
         storage=storage_at(broker_url),
         stopping=stopping,
     )
+    slicer = CloudSlicer(
+        settings.uplynk_api_url,
+        owner=settings.uplynk_user_id,
+        key=settings.uplynk_api_key,
+        http=lambda: http.api,
+        now=clock.local,  # Uplynk's clock is compared with this machine's
+        recorded=now,
+        timeout_seconds=settings.uplynk_timeout_seconds,
+        connect_seconds=settings.uplynk_connect_seconds,
+    )
+    slicer.told = tally.called
     return Kit(
         settings=settings,
         sessions=sessions,
-        slicer=CloudSlicer(
-            settings.uplynk_api_url,
-            owner=settings.uplynk_user_id,
-            key=settings.uplynk_api_key,
-            http=lambda: http.api,
-            now=clock.local,  # Uplynk's clock is compared with this machine's
-            recorded=now,
-            timeout_seconds=settings.uplynk_timeout_seconds,
-            connect_seconds=settings.uplynk_connect_seconds,
-        ),
+        slicer=slicer,
         allowance=allowance,
         http=lambda: http.files,
         storage=Storage(settings.storage_url),
@@ -94,4 +99,5 @@ def outfit(
         ),
         call=call,
         stopping=stopping,
+        came=tally.came,
     )

@@ -22,6 +22,7 @@ JobAge = Annotated[Annotated[float, Field(gt=0, le=72)] | None, variables.MaybeO
 HistoryAge = Annotated[Days | None, variables.MaybeOff]
 # Uplynk keeps a job for 72 hours. Its record here must outlive it, or the job would be nobody's.
 RecordsAge = Annotated[Annotated[Days, Field(ge=4)] | None, variables.MaybeOff]
+Port = Annotated[Annotated[int, Field(ge=1, le=65535)] | None, variables.MaybeOff]
 
 MOST_CONNECT_SECONDS = 10.0
 
@@ -58,7 +59,34 @@ class AccountSettings(ClientSettings):
     )
 
 
-class Settings(AccountSettings):
+class FleetSettings(AccountSettings):
+    """What it takes to watch all workers of an account, still without Uplynk's key."""
+
+    max_exporting: int = Field(
+        100, ge=1, le=1_000_000, description="Exports under way at Uplynk at the same time."
+    )
+    download_backlog_hours: float = Field(
+        24.0,
+        gt=0,
+        le=48,
+        description="How long it may take to bring what is under way at Uplynk and what waits, at"
+        " the rate of the last hour; no more is exported than that. Uplynk erases what is 72 hours"
+        " old.",
+    )
+    metrics_host: str = Field(
+        "127.0.0.1",
+        min_length=1,
+        description="The address at which metrics are served; `0.0.0.0` for all of this machine's."
+        " Whoever reaches it may read them.",
+    )
+
+    @cached_property
+    def download_backlog(self) -> timedelta:
+        """How long it may take to bring what is under way and what waits."""
+        return timedelta(hours=self.download_backlog_hours)
+
+
+class Settings(FleetSettings):
     """The worker's settings, each the variable of its name in upper case.
 
     Each field's description is what docs/settings.md says of it.
@@ -181,17 +209,6 @@ class Settings(AccountSettings):
         description="How many calls all workers make to Uplynk together; fewer for a while where it"
         " says that it is too much.",
     )
-    max_exporting: int = Field(
-        100, ge=1, le=1_000_000, description="Exports under way at Uplynk at the same time."
-    )
-    download_backlog_hours: float = Field(
-        24.0,
-        gt=0,
-        le=48,
-        description="How long it may take to bring what is under way at Uplynk and what waits, at"
-        " the rate of the last hour; no more is exported than that. Uplynk erases what is 72 hours"
-        " old.",
-    )
     delete_jobs_after_hours: JobAge = Field(
         None,
         description="How long after its file was stored a job is taken off Uplynk's list, so that"
@@ -245,6 +262,11 @@ class Settings(AccountSettings):
     webhook_timeout_seconds: float = Field(
         15.0, ge=0.5, le=60, description="How long a webhook's receiver may take to answer."
     )
+    metrics_port: Port = Field(
+        None,
+        description="The port at which a worker serves what its own processes count, for"
+        " Prometheus; each worker of a machine needs one of its own.",
+    )
     log_format: Literal["auto", "json", "console"] = Field(
         "auto", description="`json`, `console`, or `auto`: console on a terminal, else JSON."
     )
@@ -285,11 +307,6 @@ class Settings(AccountSettings):
     def download_deadline(self) -> timedelta:
         """How long one attempt at a download may last."""
         return timedelta(hours=self.download_deadline_hours)
-
-    @cached_property
-    def download_backlog(self) -> timedelta:
-        """How long it may take to bring what is under way and what waits."""
-        return timedelta(hours=self.download_backlog_hours)
 
     @cached_property
     def delete_jobs_after(self) -> timedelta | None:
@@ -352,6 +369,11 @@ def load(**given: Any) -> Settings:  # noqa: ANN401  (any field)
 def load_client() -> ClientSettings:
     """Return those of the environment's settings that a client needs; raises as `load` does."""
     return _loaded(ClientSettings, {})
+
+
+def load_fleet() -> FleetSettings:
+    """Return those that it takes to watch all workers; raises as `load` does."""
+    return _loaded(FleetSettings, {})
 
 
 def load_account() -> AccountSettings:

@@ -26,6 +26,7 @@ from worker.celery import (
     settings,
     slots,
     stopping,
+    tally,
     telling,
     wake,
 )
@@ -53,6 +54,7 @@ def _kit_of(_pid: int) -> Kit:
         broker_url=broker_url,
         call=caller(settings.callback_broker_url or broker_url, broker_errors),
         stopping=stopping.is_set,
+        tally=tally,
     )
 
 

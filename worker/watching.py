@@ -12,11 +12,9 @@ from rich.filesize import decimal
 from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
-from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from models import Export, State, admission, claims
-from models.export import IS_WITHOUT_FILE
+from models import State, admission, claims, figures
 from models.pause import EVERYBODY
 from models.state import UNDER_WAY
 from worker import tables
@@ -81,24 +79,6 @@ class Look:
 
 def look(session: Session, account: str, *, now: datetime) -> Look:
     """Return what there is to see now."""
-    bringing, rate = session.execute(
-        select(func.count(), func.sum(Export.bytes_per_second)).where(
-            claims.in_state(State.DOWNLOADING),
-            Export.account == account,
-            Export.claim.is_not(None),
-            Export.claimed_until > now,
-        )
-    ).one()
-    failed = session.execute(
-        select(Export.error_code, func.count())
-        .where(
-            IS_WITHOUT_FILE,
-            Export.account == account,
-            Export.state_since > now - LATELY,
-            Export.state == State.FAILED,
-        )
-        .group_by(Export.error_code)
-    )
     states = {
         state: claims.count(session, (state,), account=account)
         for state in State
@@ -107,9 +87,9 @@ def look(session: Session, account: str, *, now: datetime) -> Look:
     return Look(
         at=now,
         states=states,
-        bringing=(bringing, float(rate or 0)),
+        bringing=figures.being_brought(session, account=account, now=now),
         lately=lately(session, account, now=now),
-        failed={code or "unknown": count for code, count in failed},
+        failed=figures.failed_since(session, now - LATELY, account=account),
         oldest_done=claims.oldest_done(session, account=account),
         paused=sorted(admission.who_is_paused(session, account)),
     )

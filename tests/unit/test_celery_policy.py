@@ -1,15 +1,18 @@
 """Celery's policy, read back from the application as the workers have it."""
 
 import os
+import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from celery import Celery
 
-from worker.celery import DOWNLOADS, EXPORTS, Census, Rouser, make_app
+from tests.scraping import scraped
+from worker.celery import DOWNLOADS, EXPORTS, Census, Rouser, Teller, make_app
 from worker.errors import InvalidRequest, SettingsError, Transient
 from worker.settings import Settings
 from worker.steps import Step
@@ -96,6 +99,49 @@ def test_children_that_died_are_replaced_before_the_pool_is_registered_again(app
     consumer = SimpleNamespace(pool=SimpleNamespace(maintain_pool=lambda: counted.append(1)))
     Census(consumer).start(consumer)
     assert counted == [1]
+
+
+class Timer:
+    """Keeps what is to be done again and again, until it is called."""
+
+    def __init__(self) -> None:
+        self.again: Callable[[], None] | None = None
+
+    def call_repeatedly(self, _seconds: float, again: Callable[[], None]) -> SimpleNamespace:
+        self.again = again
+        return SimpleNamespace(cancel=lambda: None)
+
+
+def a_worker(app: Celery, port: int | None) -> Any:
+    conf = SimpleNamespace(metrics_at=("127.0.0.1", port))
+    return SimpleNamespace(app=SimpleNamespace(conf=conf, amqp=app.amqp), timer=Timer())
+
+
+def test_a_worker_tells_nothing_unless_it_is_told_where(app: Celery) -> None:
+    assert Teller in app.steps["worker"]
+    assert app.conf.metrics_at == ("127.0.0.1", None)
+    worker = a_worker(app, None)
+    teller = Teller(worker)
+    teller.start(worker)
+    assert worker.timer.again is None
+    teller.stop(worker)
+
+
+def test_a_port_that_is_anothers_holds_no_worker_up_and_is_tried_again(app: Celery) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        worker = a_worker(app, port)
+        teller = Teller(worker)
+        teller.start(worker)
+        assert worker.timer.again is not None
+        worker.timer.again()
+    worker.timer.again()
+    worker.timer.again()  # it is told already
+    told = scraped(f"http://127.0.0.1:{port}/metrics")
+    teller.stop(worker)
+    assert told.value("worker_serves", queue=DOWNLOADS) == 1
+    with socket.create_server(("127.0.0.1", port)):
+        pass
 
 
 LOADS = """

@@ -49,6 +49,10 @@ COMMANDS = {
         "worker.cli.batch:manifest",
         "Write what became of each request of BATCH: its file, hash and size, or its error.",
     ),
+    "metrics": Listed(
+        "worker.cli.metrics:metrics",
+        "Serve what SQL knows of all workers' exports, for Prometheus, until interrupted.",
+    ),
     "migrate": Listed(
         "worker.cli.operate:migrate", "Bring the database's tables up to this release."
     ),

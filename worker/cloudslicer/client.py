@@ -17,6 +17,16 @@ from worker.cloudslicer.signing import sign
 from worker.cloudslicer.skew import SLACK, Exchange, Skew
 from worker.errors import OutcomeUnknown, Transient
 
+# The calls that are made, by their names below /api2/ (those of jobs are in its room cloudslicer).
+CALLS = (
+    "jobs/create_export",
+    "jobs/get",
+    "jobs/list",
+    "jobs/cancel",
+    "jobs/delete",
+    "asset/get",
+)
+
 
 class CloudSlicer:
     """Uplynk's Cloud Slicer of one account.
@@ -35,6 +45,10 @@ class CloudSlicer:
             without it that is `now`.
         timeout_seconds: how long an answer may take, to its last byte.
         connect_seconds: how long connecting may take. A call takes no longer than the two together.
+
+    Attributes:
+        told: is told of each attempt, when it has ended: the call's name, how it ended (one of
+            `reply.OUTCOMES`), and how many seconds it took. Set it to hear of them.
     """
 
     def __init__(
@@ -56,6 +70,7 @@ class CloudSlicer:
         self._now, self._recorded = now, recorded or now
         self._connect_seconds, self._timeout_seconds = connect_seconds, timeout_seconds
         self._skew = Skew()
+        self.told: Callable[[str, str, float], None] = lambda _call, _outcome, _seconds: None
 
     @property
     def skew(self) -> timedelta | None:
@@ -205,7 +220,7 @@ class CloudSlicer:
         """
         key = self._key.get_secret_value()
         fields = sign(parameters, owner=self.owner, key=key, now=signed_at)
-        sent_at = self._now()
+        sent_at, begun = self._now(), time.monotonic()
         try:
             answer = wire.post(
                 self._http(),
@@ -216,11 +231,13 @@ class CloudSlicer:
                 ),
             )
         except wire.FAILURES as error:
-            # `from None`: the chain's texts may hold the request with its signature
-            if wire.was_never_made(error):
-                raise reply.unmade(name, error) from None
-            raise reply.broken(name, error, once=once) from None
+            is_unmade = wire.was_never_made(error)
+            why = reply.unmade(name, error) if is_unmade else reply.broken(name, error, once=once)
+            self.told(name, why.code, time.monotonic() - begun)
+            # the chain's texts may hold the request with its signature
+            raise why from None
         answered = reply.parse(answer, hide=[key, *fields.values()])
+        self.told(name, reply.outcome(answered), time.monotonic() - begun)
         if answered.envelope is not None:  # the clock of a proxy is of no use
             self._skew.measure(answer.headers, Exchange(sent_at, self._now()))
         return answered

@@ -21,7 +21,7 @@ import json
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any
 
@@ -33,6 +33,21 @@ from worker.headers import date_of, retry_after
 NOT_FOUND = "uplynk_not_found"
 CREDENTIALS = "uplynk_credentials"
 REFUSED = "uplynk_refused"
+
+# How one attempt at a call can end, in a word.
+OK = "ok"
+OUTCOMES = (
+    OK,
+    NOT_FOUND,
+    REFUSED,
+    CREDENTIALS,
+    "uplynk_busy",
+    "uplynk_unavailable",
+    "uplynk_unreachable",
+    "uplynk_unreadable",
+)
+
+_ANY_TIME = datetime(1970, 1, 1, tzinfo=UTC)
 
 _LONGEST_MESSAGE = 500
 _LONGEST_CODE = 20
@@ -150,6 +165,18 @@ def read(reply: Reply, *, call: str, once: bool, now: datetime) -> Mapping[str, 
         number, said = f"{code}"[:_LONGEST_CODE], said or "it gave no reason"
         raise Permanent(refusal, f"Uplynk refused {call} (error {number}): {said}")
     return reply.envelope
+
+
+def outcome(reply: Reply) -> str:
+    """Return in a word how a call ended that was answered: OK, or the code of what `read` raises.
+
+    What a call brought is not looked at, only whether Uplynk says that it did it.
+    """
+    try:
+        read(reply, call="", once=False, now=_ANY_TIME)
+    except (Transient, Permanent) as error:
+        return error.code
+    return OK
 
 
 def unmade(call: str, error: Exception) -> Transient:

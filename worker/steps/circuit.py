@@ -25,6 +25,11 @@ LEAST_OUTAGE = timedelta(minutes=1)
 _log = get_logger(__name__)
 
 
+def name_of(account: str) -> str:
+    """Return the name of the breaker around Uplynk, for one account."""
+    return f"uplynk:{account}"
+
+
 class Circuit:
     """The circuit breaker around Uplynk: one row that all workers of an account share.
 
@@ -46,7 +51,7 @@ class Circuit:
         slow_down: Callable[[], None] = lambda: None,
     ) -> None:
         self._sessions = sessions
-        self._name = f"uplynk:{account}"
+        self._name = name_of(account)
         self._now = now
         self._probing, self._slow_down = probing, slow_down
         # what was last seen on record: so a success writes only if there is something to take back

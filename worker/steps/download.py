@@ -95,9 +95,7 @@ def _bring(kit: Kit, export: Export, heartbeat: Heartbeat) -> Brought:
     url = str(export.url)
     bounds = Bounds(kit.settings.max_file_bytes, kit.settings.scratch_reserve_bytes)
     with _scratch(kit, export) as part:
-        fetched = fetch(
-            kit.http(), url, part, guard=heartbeat, bounds=bounds, manner=_manner(kit.settings)
-        )
+        fetched = fetch(kit.http(), url, part, guard=heartbeat, bounds=bounds, manner=_manner(kit))
         film = _verified(part, heartbeat)
         proof.check_audio(kit, export, film)
         asset_seconds = proof.check_duration(kit, export, film)
@@ -117,12 +115,14 @@ def _bring(kit: Kit, export: Export, heartbeat: Heartbeat) -> Brought:
     return Brought(fetched, film, asset_seconds, captions, storage_url)
 
 
-def _manner(settings: Settings) -> Manner:
+def _manner(kit: Kit) -> Manner:
+    settings = kit.settings
     return Manner(
         most_streams=settings.download_streams,
         most_breaks=MOST_BREAKS,
         floor=Floor(settings.download_min_bytes_per_second),
         lanes=Lanes(settings.scratch_dir, settings.download_streams_per_host),
+        came=kit.came,
     )
 
 

@@ -40,6 +40,7 @@ class Kit:
         call: sends a Celery task of a CMS's, by its name and queue, with an event; raises
             Undelivered.
         stopping: whether this worker was told to stop.
+        came: is told how many bytes of a film came, piece by piece.
     """
 
     settings: Settings
@@ -56,6 +57,7 @@ class Kit:
     webhooks: Webhooks
     call: Callable[[str, str, Mapping[str, Any]], None]
     stopping: Callable[[], bool]
+    came: Callable[[int], None] = lambda _size_bytes: None
 
     def until_next_look(self, age: timedelta) -> timedelta:
         """Return how long to wait before a job of this age is looked at again."""

@@ -1,5 +1,6 @@
 """Manner: how a file is fetched."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from worker.transfer.lanes import Lanes
@@ -17,6 +18,7 @@ class Manner:
         floor: the least that each stream must bring.
         lanes: the streams of all downloads from one host; None for as many as there are.
         ahead_bytes: how far the line may be ahead of the disk: whoever is to stop waits for that.
+        came: is told how many bytes came, piece by piece, by each of the threads.
     """
 
     most_streams: int
@@ -24,3 +26,4 @@ class Manner:
     floor: Floor
     lanes: Lanes | None = None
     ahead_bytes: int = 256 << 20
+    came: Callable[[int], None] = lambda _size_bytes: None

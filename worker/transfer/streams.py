@@ -178,6 +178,7 @@ class Streams:
             return
         for piece in ask.pieces(reply):
             self._flowing.add(number)
+            self._manner.came(len(piece))
             self._write(share, memoryview(piece))
             done = self._part.size_bytes
             self._guard.progress(done, self._total)
