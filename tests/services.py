@@ -17,6 +17,8 @@ from tempfile import TemporaryDirectory
 
 from tests.waiting import wait_until
 
+# promtool is a part of Prometheus'
+PACKAGES = "redis-server postgresql prometheus"
 POSTGRES_FOLDERS = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
 
 
@@ -38,7 +40,7 @@ def found(program: str) -> str:
     path = os.pathsep.join([os.environ["PATH"], *map(str, POSTGRES_FOLDERS)])
     if where := shutil.which(program, path=path):
         return where
-    raise SystemExit(f"{program} is missing; on Debian: apt-get install redis-server postgresql")
+    raise SystemExit(f"{program} is missing; on Debian: apt-get install {PACKAGES}")
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """Tally: what a worker's processes did, counted by each for itself and added up when it is read.
 
-Each process counts in a file of its own that it has in its memory: to count takes a microsecond,
+Each process counts in a file of its own that it has in its memory: to count takes two microseconds,
 and waits for no other process. One that is killed leaves its numbers, and its file is free for the
 next process, which goes on with them: the kernel gives back its lock. So no number is lost or goes
 back as long as the worker lives, and there are no more files than there were processes at once.

@@ -38,8 +38,13 @@ def test_there_is_a_service_for_each_part() -> None:
         "worker-downloads",
         "flower",
         "emulator",
+        "metrics",
+        "prometheus",
+        "grafana",
     }
     assert SERVICES["emulator"]["profiles"] == ["emulator"]
+    for name in ("metrics", "prometheus", "grafana"):
+        assert SERVICES[name]["profiles"] == ["monitoring"]
 
 
 def test_the_workers_serve_every_queue_of_the_application(app: Any) -> None:
@@ -67,7 +72,7 @@ def test_commands_of_ours_exist_with_their_options(name: str) -> None:
     assert {text for text in arguments if text.startswith("--")} <= known
 
 
-@pytest.mark.parametrize("name", [*WORKERS, "migrate", "flower"])
+@pytest.mark.parametrize("name", [*WORKERS, "migrate", "flower", "metrics"])
 def test_variables_are_settings(name: str) -> None:
     given = set(SERVICES[name]["environment"])
     assert given - {"FLOWER_BASIC_AUTH", "FLOWER_ADDRESS", "FLOWER_PORT"} <= VARIABLES
@@ -125,9 +130,13 @@ def test_a_worker_is_given_the_time_that_it_takes_to_end(name: str) -> None:
     assert WORKERS[name]["init"] is True, "or SIGTERM would not reach it"
 
 
-def test_only_flower_is_reached_from_outside_and_from_this_machine_only() -> None:
+def test_only_pages_for_people_are_reached_from_outside_and_from_this_machine_only() -> None:
     ports = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
-    assert ports == {"flower": ["127.0.0.1:5555:5555"]}
+    assert ports == {
+        "flower": ["127.0.0.1:5555:5555"],
+        "prometheus": ["127.0.0.1:9090:9090"],
+        "grafana": ["127.0.0.1:3000:3000"],
+    }
     assert not any("network_mode" in service for service in SERVICES.values())
 
 
@@ -155,7 +164,7 @@ def test_there_are_no_secrets_in_the_file() -> None:
     text = (ROOT / "docker-compose.yml").read_text()
     secret = r"^ *(\w*(?:PASSWORD|KEY|SECRET|AUTH)\w*): *(\S.*)$"
     for name, value in re.findall(secret, text, re.MULTILINE):
-        assert value.startswith("${"), name
+        assert value.startswith("${") or value in {'"true"', '"false"', "Viewer"}, name
     assert re.findall(r"://[^:/\s]+:(?!\$\{)[^@\s]+@", text) == []
 
 
@@ -164,3 +173,56 @@ def test_the_image_holds_every_package_that_is_installed() -> None:
     for package in ("models", "migrations", "worker", "emulator"):
         assert f"COPY {package} {package}" in dockerfile
     assert "--constraint constraints.txt" in dockerfile
+
+
+def test_prometheus_scrapes_whoever_tells_something() -> None:
+    config = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text())
+    fleet, workers = config["scrape_configs"]
+    metrics = SERVICES["metrics"]
+    assert fleet["static_configs"] == [
+        {"targets": [f"metrics:{option(metrics['command'], '--port')}"]}
+    ]
+    (found,) = workers["dns_sd_configs"]
+    assert set(found["names"]) == set(WORKERS)
+    for service in (metrics, *WORKERS.values()):
+        assert service["environment"]["METRICS_HOST"] == "0.0.0.0"  # noqa: S104  (of the container)
+    for worker in WORKERS.values():
+        assert worker["environment"]["METRICS_PORT"] == str(found["port"])
+    for rules in config["rule_files"]:
+        assert (ROOT / "deploy/prometheus" / rules).exists()
+
+
+def test_prometheus_and_grafana_are_given_their_files_and_cannot_write_to_them() -> None:
+    for name in ("prometheus", "grafana"):
+        for volume in SERVICES[name]["volumes"]:
+            source, _, rest = volume.partition(":")
+            if source.startswith("./"):
+                assert (ROOT / source).is_dir()
+                assert rest.endswith(":ro")
+            else:
+                assert source in COMPOSE["volumes"]
+        assert SERVICES[name]["read_only"] is True
+        assert SERVICES[name]["cap_drop"] == ["ALL"]
+
+
+def test_grafana_shows_the_dashboard_and_lets_nobody_change_anything() -> None:
+    grafana = SERVICES["grafana"]
+    environment = grafana["environment"]
+    assert environment["GF_AUTH_ANONYMOUS_ORG_ROLE"] == "Viewer"
+    assert environment["GF_AUTH_DISABLE_LOGIN_FORM"] == "true"
+    assert environment["GF_AUTH_BASIC_ENABLED"] == "false"
+    mounted = dict(reversed(volume.split(":")[:2]) for volume in grafana["volumes"])
+    home = Path(environment["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"])
+    assert (ROOT / mounted[str(home.parent)] / home.name).exists()
+    provisioning = ROOT / mounted["/etc/grafana/provisioning"]
+    (provider,) = yaml.safe_load((provisioning / "dashboards/dashboards.yml").read_text())[
+        "providers"
+    ]
+    assert provider["options"]["path"] == str(home.parent)
+    assert provider["allowUiUpdates"] is False
+    (source,) = yaml.safe_load((provisioning / "datasources/prometheus.yml").read_text())[
+        "datasources"
+    ]
+    assert source["url"] == "http://prometheus:9090"
+    dashboard = (ROOT / mounted[str(home.parent)] / home.name).read_text()
+    assert f'"uid": "{source["uid"]}"' in dashboard
