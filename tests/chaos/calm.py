@@ -8,7 +8,7 @@ from typing import Literal
 
 from sqlalchemy import func, select
 
-from models import Export, Request
+from models import Export, Notification, Request
 from models.state import UNDER_WAY
 from tests.chaos import events, processes
 from tests.chaos.broker import Wipe
@@ -53,7 +53,7 @@ def come(world: World, sender: Sender, *, bound_seconds: float) -> Calm:
     sender.finish(DRAIN_SECONDS)
     _until(world, lambda: not world.broker.messages(), DRAIN_SECONDS)
     _resend(world, sender, calm)
-    if _until(world, lambda: _under_way(world) == 0, bound_seconds):
+    if _until(world, lambda: _under_way(world) == _untold(world) == 0, bound_seconds):
         calm.seconds = time.monotonic() - begin
     return calm
 
@@ -97,6 +97,12 @@ def _missing(world: World, sender: Sender) -> list[Wish]:
 
 def _under_way(world: World) -> int:
     query = select(func.count()).select_from(Export).where(Export.state.in_(UNDER_WAY))
+    with world.sessions.begin() as session:
+        return session.scalar(query) or 0
+
+
+def _untold(world: World) -> int:
+    query = select(func.count()).where(Notification.due_at.is_not(None))
     with world.sessions.begin() as session:
         return session.scalar(query) or 0
 

@@ -196,5 +196,33 @@ def histories_are_paths(remains: Remains) -> Violations:
             yield Violation(f"the history of export {export.id} has another end", export.id)
 
 
+def every_end_was_told(remains: Remains) -> Violations:
+    """The CMS was told how each request ended, and at the last what is true of it now."""
+    told = {str(event["data"]["request_id"]): event for event in remains.told}
+    for request in remains.records.requests.values():
+        if (export := request.export) is None or request.state not in TERMINAL:
+            continue
+        event = told.get(request.id)
+        if event is None:
+            yield Violation(f"nobody was told of the end of request {request.id}", export.id)
+            continue
+        data = event["data"]
+        said = (event["type"], data["state"], data["storage_url"], data["sha256"])
+        true = (f"export.{request.state}", request.state, export.storage_url, export.sha256)
+        if said != true:
+            yield Violation(f"of request {request.id} was told {said}; true is {true}", export.id)
+
+
+def no_event_is_told_as_two(remains: Remains) -> Violations:
+    """What was told twice bears the same id, by which the CMS drops it."""
+    ids: dict[tuple[str, str], set[str]] = {}
+    for event in remains.told:
+        data = event["data"]
+        ids.setdefault((data["request_id"], event["timestamp"]), set()).add(event["id"])
+    for (request_id, at), several in ids.items():
+        if len(several) > 1:
+            yield Violation(f"of request {request_id} one end ({at}) was told as {len(several)}")
+
+
 def _stored(remains: Remains) -> list[Export]:
     return [each for each in remains.records.exports if each.state is State.STORED]

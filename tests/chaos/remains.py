@@ -87,6 +87,7 @@ class Remains:
         vanished: ids of requests whose message is gone though nothing happened that excuses it.
         records: what the database says.
         truth: what is so at Uplynk.
+        told: what the CMS was told, in its order.
         storage: the folder of stored files.
         scratch: the folder of downloads under way.
         leavings: what else is left.
@@ -97,6 +98,7 @@ class Remains:
     truth: Truth
     storage: Path
     scratch: Path
+    told: Sequence[Mapping[str, Any]] = ()
     vanished: Sequence[str] = ()
     leavings: Leavings = field(default_factory=Leavings)
 

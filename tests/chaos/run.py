@@ -33,6 +33,8 @@ INVARIANTS: Mapping[str, Callable[[Remains], Violations]] = MappingProxyType(
             invariants.captions_are_true,
             invariants.each_export_is_paid_for_once,
             invariants.histories_are_paths,
+            invariants.every_end_was_told,
+            invariants.no_event_is_told_as_two,
             leftovers.no_scratch_file_is_left,
             leftovers.storage_holds_what_is_stored,
             leftovers.no_message_is_left,
@@ -110,7 +112,7 @@ def run(
         world.fleet.staff_all()
         wait_until(world.fleet.are_ready, seconds=60, what="a fleet at work")
         storm = Storm(world, planned)
-        with Sender(asked, world.broker.url) as sender:
+        with Sender(asked, world.broker.url, world.receiver.url) as sender:
             storm.run(seconds)
             bound = min(max(LEAST_BOUND_SECONDS, 3 * seconds), MOST_BOUND_SECONDS)
             peace = calm.come(world, sender, bound_seconds=bound)
@@ -142,6 +144,7 @@ def _remains(world: World, asked: Sequence[wishes.Wish], peace: Calm) -> Remains
         wishes=asked,
         records=records,
         truth=Truth(jobs, media, list(world.faults.values())),
+        told=world.receiver.events,
         storage=world.storage,
         scratch=world.scratch,
         vanished=peace.resent["vanished"],

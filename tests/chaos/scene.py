@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from sqlalchemy import update
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session, sessionmaker
 
-from models import Captions, Export, History, Request, State
+from models import Captions, Export, History, Request, State, outbox
 from tests.chaos.remains import Leavings, Records, Remains, Truth, true_captions
 from tests.chaos.wishes import Asset, Fate, Wish
 from tests.chaos.world import Struck
@@ -36,6 +36,7 @@ class Scene:
     jobs: list[dict[str, Any]] = field(default_factory=list)
     media: dict[str, dict[str, Any]] = field(default_factory=dict)
     struck: list[Struck] = field(default_factory=list)
+    told: list[dict[str, Any]] = field(default_factory=list)
     vanished: list[str] = field(default_factory=list)
     leavings: Leavings = field(default_factory=Leavings)
 
@@ -49,6 +50,11 @@ class Scene:
             error_code="uplynk_not_found",
             error_message="there is no such asset",
         )
+        with self.sessions.begin() as session:
+            for request in session.scalars(select(Request)).unique():
+                request.webhook_url = "http://127.0.0.1/"
+                [event] = outbox.messages(request, at=datetime.now(UTC))
+                self.told.append(event.payload)
 
     @property
     def film(self) -> Path:
@@ -70,6 +76,7 @@ class Scene:
             wishes=self.wishes,
             records=Records.read(self.sessions),
             truth=Truth(self.jobs, self.media, self.struck),
+            told=self.told,
             storage=self.folder / "exports",
             scratch=self.folder / "scratch",
             vanished=self.vanished,

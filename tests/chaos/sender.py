@@ -26,11 +26,13 @@ class Sender:
     Attributes:
         wishes: what is to be sent.
         broker_url: where to.
+        webhook_url: where the CMS is told how each ended.
         accepted: when the broker accepted each message, by the request's id.
     """
 
     wishes: Sequence[Wish]
     broker_url: str
+    webhook_url: str
     accepted: dict[str, list[datetime]] = field(default_factory=dict)
     _over: Flag = field(default_factory=Flag)
     _thread: Thread | None = None
@@ -76,7 +78,7 @@ class Sender:
                     "exports.create",
                     task_id=wish.request_id,
                     queue="exports",
-                    kwargs=wish.arguments,
+                    kwargs={**wish.arguments, "webhook_url": self.webhook_url},
                     retry=False,
                 )
             except AWAY:

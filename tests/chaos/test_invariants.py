@@ -139,6 +139,13 @@ SPOILS: dict[str, list[Spoil]] = {
         lambda scene: scene.change(scene.stored, audio=Audio.AAC_LC),
     ],
     "histories are paths": [turn_back_time, leap, forbidden_way, no_beginning, other_end],
+    "every end was told": [
+        lambda scene: scene.told.pop(),
+        lambda scene: scene.told[0]["data"].update(state="failed"),
+        lambda scene: scene.told[0]["data"].update(sha256="0" * 64),
+        lambda scene: scene.change(scene.failed, state=State.CANCELLED),
+    ],
+    "no event is told as two": [lambda scene: scene.told.append({**scene.told[0], "id": "2"})],
     "no scratch file is left": [write("scratch/x.part")],
     "storage holds what is stored": [
         write("exports/x.mp4#1"),

@@ -18,6 +18,7 @@ from tests.chaos.fleet import Fleet, Post
 from tests.chaos.wishes import MEDIA_SECONDS, MOST_ATTEMPTS, Wish
 from tests.engines import opened
 from tests.factories import ACCOUNT, KEY
+from tests.receiver import SECRET, Receiver, receiving
 from tests.services import restartable_postgres
 
 CLAIM_SECONDS = 5.0
@@ -54,6 +55,7 @@ class World:
     sessions: sessionmaker[Session]
     emulator: Emulator
     fleet: Fleet
+    receiver: Receiver
     faults: dict[str, Struck] = field(default_factory=dict)
 
     @property
@@ -107,7 +109,8 @@ def opened_world(folder: Path, wishes: Sequence[Wish], posts: Sequence[Post]) ->
 
         fleet = Fleet(environment, logs, {post.name: post for post in posts})
         stack.callback(fleet.end)
-        yield World(folder, broker, database, open_sessions(engine), emulator, fleet)
+        receiver = stack.enter_context(receiving())
+        yield World(folder, broker, database, open_sessions(engine), emulator, fleet, receiver)
 
 
 def _uplynk(folder: Path) -> EmulatorSettings:
@@ -138,5 +141,7 @@ def _variables(folder: Path, emulator: Emulator) -> dict[str, str]:
         "SUBMIT_SETTLE_SECONDS": str(SETTLE_SECONDS),
         "MAX_EXPORTING": "30",
         "DELETE_JOBS_AFTER_HOURS": "0.002",  # seven seconds
+        "WEBHOOK_HOSTS": "127.0.0.1",
+        "WEBHOOK_SECRET": SECRET,
         "LOG_FORMAT": "json",
     }
