@@ -43,6 +43,7 @@ def examine(settings: Settings, kit: Kit, broker: Callable[[], str]) -> Iterator
         ("scratch", lambda: _scratch(settings)),
         ("uplynk", lambda: _uplynk(kit)),
         ("clock", lambda: _clock(kit)),
+        ("webhooks", lambda: _webhooks(settings)),
     )
     for what, look in looks:
         try:
@@ -103,3 +104,15 @@ def _clock(kit: Kit) -> str:
         f"is {abs(skew).total_seconds():.0f} s {way} Uplynk's; calls are corrected for that,"
         " and other programs are not: let NTP set it"
     )
+
+
+def _webhooks(settings: Settings) -> str:
+    hosts, secrets = settings.webhook_hosts, settings.webhook_secrets
+    if not hosts and not secrets:
+        return "none are sent: WEBHOOK_HOSTS and WEBHOOK_SECRET are not set"
+    if not hosts:
+        raise _Ill("are signed, and may go nowhere; list the hosts of your CMS in WEBHOOK_HOSTS")
+    if not secrets:
+        raise _Ill("can't be signed; set WEBHOOK_SECRET (docs/settings.md)")
+    twice = ", by two secrets" if len(secrets) > 1 else ""
+    return f"may go to {', '.join(hosts)}, and are signed{twice}"

@@ -7,15 +7,19 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
+from uuid import UUID
 
 import pytest
+from sqlalchemy import select
 
 import migrations
-from models import State
+from models import Notification, State
 from tests.acceptance.stage import Stage
 from tests.factories import ASSET
+from tests.receiver import SECRET, receiving
 from tests.waiting import wait_until
 
 
@@ -105,9 +109,9 @@ def test_request_with_wait_fails_when_the_export_does(stage: Stage) -> None:
 def test_doctor_finds_everything_well(stage: Stage) -> None:
     found = stage.cli("doctor")
     assert found.returncode == 0, found.stdout + found.stderr
+    whats = ["settings", "database", "broker", "storage", "scratch", "uplynk", "clock", "webhooks"]
     assert [line.split()[:2] for line in found.stdout.splitlines()] == [
-        ["ok", what]
-        for what in ("settings", "database", "broker", "storage", "scratch", "uplynk", "clock")
+        ["ok", what] for what in whats
     ]
 
 
@@ -207,3 +211,38 @@ def _seconds_alive(pid: int) -> float:
     started = int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[19])
     uptime = float(Path("/proc/uptime").read_text().split()[0])
     return uptime - started / os.sysconf("SC_CLK_TCK")
+
+
+def test_what_a_cms_was_not_told_is_listed_and_told_again(stage: Stage) -> None:
+    stage.settings["WEBHOOK_SECRET"] = SECRET
+    stage.start("threads")
+    with receiving() as receiver:
+        request_id = stage.send(asset="none", webhook_url=receiver.url)
+        stage.ended(request_id)
+
+        def tried() -> Notification | None:
+            with stage.sessions.begin() as session:
+                found = session.scalars(select(Notification)).one_or_none()
+                return found if found and found.attempts else None
+
+        wait_until(tried, what="a try without a listed host")
+        told = stage.cli("notifications", "--request", request_id)
+        assert "WEBHOOK_HOSTS does not list 127.0.0.1" in told.stdout
+        with stage.sessions.begin() as session:
+            given_up = session.scalars(select(Notification)).one()
+            given_up.due_at, given_up.dead_at = None, datetime.now(UTC)
+            name = str(given_up.id)
+        (dead,) = stage.cli("notifications", "--state", "dead", "--json").stdout.splitlines()
+        assert json.loads(dead)["id"] == name
+        stage.settings["WEBHOOK_HOSTS"] = "127.0.0.1"
+        stage.start("threads")
+        stage.kill(stage.workers[0])
+        assert stage.cli("notifications", "--replay", "--state", "dead").returncode == 0
+        wait_until(lambda: receiver.events, what="the event")
+        assert stage.cli("notifications", "--replay", name).returncode == 0
+        wait_until(lambda: len(receiver.events) > 1, what="the event once more")
+        assert len({event["id"] for event in receiver.events}) == 1
+    unknown = stage.cli("notifications", "--replay", str(UUID(int=1)))
+    assert (unknown.returncode, "there is no notification" in unknown.stderr) == (1, True)
+    for wrong in (["--replay"], [name], ["--replay", name, "--state", "dead"]):
+        assert stage.cli("notifications", *wrong).returncode == 2

@@ -1,4 +1,4 @@
-"""Doctor: a clock that is off is told, with what to do, and is no failure."""
+"""Doctor: what is wrong is told, with what to do."""
 
 from pathlib import Path
 
@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from emulator.server import Emulator
 from emulator.settings import EmulatorSettings
 from tests.factories import make_kit
+from tests.receiver import OTHER_SECRET, SECRET
 from worker.doctor import Finding, examine
 from worker.steps import Kit
 
@@ -42,3 +43,27 @@ def test_without_a_reply_there_is_nothing_to_compare(
     assert not found["uplynk"].well
     assert found["clock"].well
     assert "can't be compared" in found["clock"].says
+
+
+@pytest.mark.parametrize(
+    ("hosts", "secret", "is_well", "says"),
+    [
+        ("", "", True, "none are sent"),
+        ("cms.example", SECRET, True, "may go to cms.example, and are signed"),
+        ("cms.example", f"{SECRET},{OTHER_SECRET}", True, "by two secrets"),
+        ("", SECRET, False, "WEBHOOK_HOSTS"),
+        ("cms.example", "", False, "WEBHOOK_SECRET"),
+    ],
+)
+def test_webhooks_that_can_not_be_sent_are_told_of(
+    hosts: str,
+    secret: str,
+    *,
+    is_well: bool,
+    says: str,
+    sessions: sessionmaker[Session],
+    tmp_path: Path,
+) -> None:
+    kit = make_kit(sessions, tmp_path, webhook_hosts=hosts, webhook_secret=secret)
+    found = findings(kit)["webhooks"]
+    assert (found.well, says in found.says) == (is_well, True), found
