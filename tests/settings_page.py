@@ -5,9 +5,11 @@ from pathlib import Path
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from worker.settings import Settings
+from worker.settings import ConsoleSettings, Settings
 
 PATH = Path(__file__).parents[1] / "docs/settings.md"
+
+FIELDS = {**Settings.model_fields, **ConsoleSettings.model_fields}
 
 HEAD = """\
 # Settings
@@ -30,7 +32,7 @@ def page() -> str:
     """Return the page as the settings would have it."""
     rows = [
         f"| `{name.upper()}` | {_default(field)} | {field.description} |\n"
-        for name, field in Settings.model_fields.items()
+        for name, field in FIELDS.items()
     ]
     return HEAD + "".join(rows) + FOOT
 

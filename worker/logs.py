@@ -11,7 +11,7 @@ FIELDS = frozenset(
     {
         "asset", "attempt", "audio", "bytes", "captions", "code", "delay_seconds", "event",
         "exception", "export_id", "jobs", "level", "logger", "message", "polls", "queue",
-        "request_id", "state", "task", "task_id", "timestamp", "wakes", "worker",
+        "request_id", "state", "task", "task_id", "timestamp", "user", "wakes", "worker",
     }
 )  # fmt: skip
 

@@ -29,6 +29,15 @@ MOST_CONNECT_SECONDS = 10.0
 _Loaded = TypeVar("_Loaded", bound="ClientSettings")
 
 
+# Of two kinds of settings.
+STORAGE_URL: Any = Field(
+    "./var/exports",
+    repr=False,
+    description="Where files end up: a folder, `file:///…`, `s3://bucket/prefix`, `gs://…`,"
+    " `az://…`.",
+)
+
+
 class ClientSettings(BaseSettings):
     """What it takes to send a request and to read what became of it, without Uplynk's key."""
 
@@ -86,6 +95,27 @@ class FleetSettings(AccountSettings):
         return timedelta(hours=self.download_backlog_hours)
 
 
+class ConsoleSettings(AccountSettings):
+    """What the operator's page takes, still without Uplynk's key."""
+
+    console_users: variables.Users = Field(
+        None,
+        description="Who may log in to the operator's page, as `name:password`; several are"
+        " separated by commas. A password has 12 characters at least, and no comma. Secret.",
+    )
+    console_secret: variables.ConsoleSecret = Field(
+        None,
+        description="What signs the sessions of the operator's page, of 32 characters at least."
+        " Without it each start makes one up, and whoever was logged in logs in again. Secret.",
+    )
+    console_files_url: variables.FilesUrl = Field(
+        None,
+        description="Where a browser finds what is below `STORAGE_URL`, such as"
+        " `https://media.example.com/exports`: the operator's page links its files there.",
+    )
+    storage_url: variables.StorageUrl = STORAGE_URL
+
+
 class Settings(FleetSettings):
     """The worker's settings, each the variable of its name in upper case.
 
@@ -101,12 +131,7 @@ class Settings(FleetSettings):
     uplynk_timeout_seconds: Seconds = Field(
         30.0, description="How long one call to Uplynk may take to answer."
     )
-    storage_url: variables.StorageUrl = Field(
-        "./var/exports",
-        repr=False,
-        description="Where files end up: a folder, `file:///…`, `s3://bucket/prefix`, `gs://…`,"
-        " `az://…`.",
-    )
+    storage_url: variables.StorageUrl = STORAGE_URL
     storage_key: variables.StorageKey = Field(
         "{asset}/{export_id}.mp4",
         description="A file's name below it; may hold `{account}`, `{asset}`, `{audio}`,"
@@ -379,6 +404,21 @@ def load_fleet() -> FleetSettings:
 def load_account() -> AccountSettings:
     """Return those that an operator needs; raises as `load` does."""
     return _loaded(AccountSettings, {})
+
+
+def load_console() -> ConsoleSettings:
+    """Return those that the operator's page takes; raises as `load` does.
+
+    Raises:
+        SettingsError: also where nobody is named who may log in.
+    """
+    settings = _loaded(ConsoleSettings, {})
+    if settings.console_users is None:
+        raise SettingsError(
+            "CONSOLE_USERS is not set, and without a login there is no operator's page. Say who may"
+            " log in: CONSOLE_USERS=name:password, where the password has 12 characters at least"
+        )
+    return settings
 
 
 def _loaded(kind: type[_Loaded], given: dict[str, Any]) -> _Loaded:

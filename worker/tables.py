@@ -85,7 +85,7 @@ def story(request: Request, history: Sequence[History]) -> Iterable[str]:
             "note": export.captions_note,
             "ask again": export.captions_due_at and clock(export.captions_due_at),
             "size": export.size_bytes and f"{export.size_bytes} bytes",
-            "duration": export.duration_seconds and _duration(export),
+            "duration": export.duration_seconds and duration(export),
             "picture": export.video_codec
             and f"{export.video_codec} {export.width}x{export.height}",
             "sound": export.audio_codec and f"{export.audio_codec} {export.audio_profile or ''}",
@@ -105,7 +105,8 @@ def story(request: Request, history: Sequence[History]) -> Iterable[str]:
         last = row.at
 
 
-def _duration(export: Export) -> str:
+def duration(export: Export) -> str:
+    """Return how long a film lasts, and beside it how long its asset does, if that is known."""
     asset = export.asset_duration_seconds
     beside = f" (its asset: {asset:.3f} s)" if asset else ""
     return f"{export.duration_seconds:.3f} s{beside}"

@@ -7,6 +7,7 @@ that of int, so they end here.
 import re
 import string
 from base64 import b64decode
+from collections.abc import Iterator
 from importlib.util import find_spec
 from ipaddress import ip_network
 from pathlib import Path, PurePosixPath
@@ -14,13 +15,14 @@ from typing import Annotated, Any
 from urllib.parse import SplitResult, urlsplit
 from uuid import UUID
 
-from pydantic import AfterValidator, BeforeValidator, SecretStr
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
 EMBEDDED = "embedded"
 # The brokers that this is written for: Redis and RabbitMQ, as kombu names them.
 BROKERS = ("redis", "rediss", "redis+socket", "sentinel", "amqp", "amqps", "pyamqp", "sqs")
+LEAST_PASSWORD = 12
 STORES = ("file", "s3", "gs", "az", "abfs", "abfss")
 KEY_SAMPLE = {"account": "a" * 32, "asset": "b" * 32, "audio": "he-aac", "export_id": UUID(int=1)}
 
@@ -41,6 +43,25 @@ def _typeable(value: SecretStr) -> SecretStr:
     if not key.isascii() or not key.isprintable():
         raise ValueError("must be printable ASCII characters")
     return value
+
+
+def _users(value: SecretStr) -> SecretStr:
+    for name, password in named_users(value):
+        if not name or not password:
+            raise ValueError("must be of the form name:password, separated by commas")
+        if len(password) < LEAST_PASSWORD:
+            raise ValueError(f"has a password of less than {LEAST_PASSWORD} characters")
+    names = [name for name, _ in named_users(value)]
+    if len(names) != len(set(names)):
+        raise ValueError("names somebody twice")
+    return value
+
+
+def named_users(value: SecretStr) -> Iterator[tuple[str, str]]:
+    """Give the name and the password of each who is named, as they stand there."""
+    for each in value.get_secret_value().split(","):
+        name, _, password = each.strip().partition(":")
+        yield name, password
 
 
 def _http_url(value: str) -> str:
@@ -200,11 +221,19 @@ def _split(url: str) -> SplitResult:
 
 
 MaybeOff = BeforeValidator(_or_off)
+_Secret = Annotated[SecretStr, AfterValidator(_typeable)]
 ApiKey = Annotated[SecretStr, BeforeValidator(_stripped), AfterValidator(_typeable)]
+Users = Annotated[
+    Annotated[_Secret, AfterValidator(_users)] | None, MaybeOff, BeforeValidator(_stripped)
+]
+ConsoleSecret = Annotated[
+    Annotated[_Secret, Field(min_length=32)] | None, MaybeOff, BeforeValidator(_stripped)
+]
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
 DatabaseUrl = Annotated[str, AfterValidator(_database_url)]
 BrokerUrl = Annotated[str, AfterValidator(_broker_url)]
 StorageUrl = Annotated[str, AfterValidator(_storage_url)]
+FilesUrl = Annotated[HttpUrl | None, MaybeOff]
 StorageKey = Annotated[str, AfterValidator(_storage_key)]
 Folder = Annotated[Path, BeforeValidator(_folder)]
 WebVtt = Annotated[bool, AfterValidator(_convertible)]

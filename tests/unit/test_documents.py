@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 from pydantic_core import PydanticUndefined
 
-from tests import settings_page
-from worker.settings import Settings
+from tests import errors_page, settings_page
 
 ROOT = Path(__file__).parents[2]
 
@@ -19,11 +18,15 @@ def test_the_settings_page_lists_every_setting() -> None:
 def test_the_example_documents_every_setting_with_its_default() -> None:
     example = (ROOT / ".env.example").read_text()
     given = dict(re.findall(r"^#? ?([A-Z_]+)=(.*)$", example, re.MULTILINE))
-    for name, field in Settings.model_fields.items():
+    for name, field in settings_page.FIELDS.items():
         default = "" if field.default in {PydanticUndefined, None} else field.default
         default = ",".join(default) if isinstance(default, tuple) else str(default)
         assert given.pop(name.upper()) == default, name
     assert set(given) == {"POSTGRES_PASSWORD", "FLOWER_BASIC_AUTH"}
+
+
+def test_the_errors_page_says_what_the_operators_page_does() -> None:
+    assert errors_page.PATH.read_text() == errors_page.page(), "python -m tests.errors_page"
 
 
 def test_every_error_code_is_documented() -> None:

@@ -29,6 +29,7 @@ COMMANDS = {
         "worker.cli.change:cancel",
         "Withdraw requests, each by its id or its export's, or those of a whole batch.",
     ),
+    "console": Listed("worker.cli.page:console", "Serve the operator's page, until interrupted."),
     "demo": Listed(
         "worker.cli.alone:demo",
         "Show the main job end to end on this machine, against the emulator.",

@@ -114,6 +114,11 @@ def retry_failed(
     return Report({"code": code, "retried": count}, tuple(dict.fromkeys(wakes)))
 
 
+def is_paid_again(export: Export) -> bool:
+    """Return whether to take up this export, which ended without its file, pays for another job."""
+    return _where(export) in {None, State.REQUESTED}
+
+
 def _retried(
     session: Session,
     request_id: str,

@@ -1,0 +1,1 @@
+"""Screenshots: the pictures of the docs, each module's made by its `take`."""

@@ -1,0 +1,1 @@
+"""Console: the operator's page, in a browser, behind a login."""

@@ -1,0 +1,68 @@
+"""Desk: what the page reads of, and what it has done for a person, as the command line does."""
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session, sessionmaker
+
+from models import Request
+from worker import changes
+from worker.clock import Clock
+from worker.logs import get_logger
+from worker.settings import ConsoleSettings
+
+_log = get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of what a person wanted, in a sentence, and where to look at it.
+
+    Attributes:
+        well: whether all of it was done.
+        says: the sentence.
+        export_id: of the export that goes on, if there is one.
+    """
+
+    well: bool
+    says: str
+    export_id: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What the page is made of.
+
+    Attributes:
+        settings: of the page.
+        sessions: opens sessions that only read.
+        now: the database's clock.
+        wake: has a worker look for what is due now.
+    """
+
+    settings: ConsoleSettings
+    sessions: sessionmaker[Session]
+    now: Clock
+    wake: Callable[[], None]
+
+    def retry(self, ids: Collection[str], *, user: str) -> Outcome:
+        """Take requests up again."""
+        _log.info("retry", user=user, request_id=sorted(ids))
+        return self._told(list(changes.retry(self.settings, sorted(ids))), "Taken up again")
+
+    def cancel(self, ids: Collection[str], *, user: str) -> Outcome:
+        """Withdraw requests."""
+        _log.info("cancel", user=user, request_id=sorted(ids))
+        return self._told(list(changes.cancel(self.settings, sorted(ids))), "Withdrawn")
+
+    def _told(self, made: Sequence[changes.Change], done: str) -> Outcome:
+        wrong = [change.says for change in made if not change.well]
+        if wrong or not made:
+            return Outcome(well=False, says=wrong[0] if wrong else "There is no request for it.")
+        with self.sessions.begin() as session:
+            its = select(Request.export_id).where(Request.id == made[0].request_id)
+            export_id = session.scalar(its)
+        number = f"{done}: {len(made):,} requests." if len(made) > 1 else f"{done}."
+        return Outcome(well=True, says=number, export_id=export_id)
