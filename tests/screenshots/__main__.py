@@ -1,4 +1,4 @@
-"""Takes the pictures of the docs anew: `python -m tests.screenshots [NAME...]` (make screenshots)."""
+"""Takes the pictures of the docs: `python -m tests.screenshots [NAME...]` (make screenshots)."""
 
 import sys
 from importlib import import_module

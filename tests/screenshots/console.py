@@ -9,11 +9,11 @@ from playwright.sync_api import Page
 
 import migrations
 from models import State
+from models.database import open_sessions
 from tests.browser import opened
 from tests.engines import opened as opened_engine
 from tests.screenshots.newsroom import filled
 from tests.served import USER, console_settings, served
-from models.database import open_sessions
 
 
 def take(folder: Path) -> Iterator[Path]:

@@ -15,9 +15,9 @@ from tests.factories import ACCOUNT
 Way = tuple[tuple[State, str], ...]
 
 _ASKED = (State.REQUESTED, "a request asked for it")
-_SUBMITTING = (State.SUBMITTING, "its turn has come")
-_JOB = "Uplynk took it as job {job}"
-_DONE = (State.DOWNLOADING, "Uplynk has finished the job")
+_SUBMITTING = (State.SUBMITTING, "about to ask Uplynk for it")
+_JOB = "Uplynk took it: job {job}"
+_DONE = (State.DOWNLOADING, "Uplynk is done")
 WAYS: dict[State, Way] = {
     State.REQUESTED: (_ASKED,),
     State.SUBMITTING: (_ASKED, _SUBMITTING),
@@ -25,20 +25,29 @@ WAYS: dict[State, Way] = {
     State.DOWNLOADING: (_ASKED, _SUBMITTING, (State.EXPORTING, _JOB), _DONE),
     State.STORED: (
         *(_ASKED, _SUBMITTING, (State.EXPORTING, _JOB), _DONE),
-        (State.STORED, "the file is whole, and in storage"),
+        (State.STORED, "the file is stored and verified"),
     ),
-    State.FAILED: (_ASKED, _SUBMITTING, (State.EXPORTING, _JOB)),
     State.CANCELLED: (
         *(_ASKED, _SUBMITTING, (State.EXPORTING, _JOB)),
         (State.CANCELLED, "cancelled: no request wants it any more; job {job} was cancelled"),
     ),
 }
+# A code, its sentence, and the state that it came in.
 ERRORS = (
-    ("export_error", "Uplynk could not make the file: slice 118 of 240 can't be decoded"),
-    ("uplynk_not_found", "Uplynk refused create_export: no asset of this id"),
-    ("duration_mismatch", "the film lasts 612.400 s, and its asset 1804.120 s"),
-    ("storage_unavailable", "the storage did not take the file: 503 Slow Down"),
+    (
+        "export_error",
+        "Uplynk could not export the asset: slice 118 of 240 can't be decoded",
+        State.EXPORTING,
+    ),
+    ("uplynk_not_found", "Uplynk knows no such asset", State.SUBMITTING),
+    (
+        "duration_mismatch",
+        "the film lasts 612.4 s, and its asset 1804.1 s: two thirds of it are missing",
+        State.DOWNLOADING,
+    ),
+    ("storage_unavailable", "the storage did not take the file: 503 Slow Down", State.DOWNLOADING),
 )
+JOBS = {State.EXPORTING: "error", State.DOWNLOADING: "done"}
 WHO = (("newsroom", None, 10), ("sports", None, 5), ("archive", "archive-1998", 0))
 TITLES = ("Evening news", "Cup final, highlights", "Harbour fire, aerials", "Interview, the mayor")
 
@@ -62,9 +71,7 @@ class Newsroom:
             State.CANCELLED: 3,
         }
         with self._sessions.begin() as session:
-            session.add(
-                Batch(name="archive-1998", account=ACCOUNT, created_at=self._ago(hours=20))
-            )
+            session.add(Batch(name="archive-1998", account=ACCOUNT, created_at=self._ago(hours=20)))
             return {
                 state: [self._write(session, state) for _ in range(number)]
                 for state, number in numbers.items()
@@ -76,33 +83,46 @@ class Newsroom:
     def _write(self, session: Session, state: State) -> UUID:
         self._number += 1
         requester, batch, priority = self._random.choice(WHO)
-        moments = self._moments(state)
+        way = self._way(state)
+        moments = self._moments(way)
         job = md5(f"job {self._number}".encode()).hexdigest()  # noqa: S324  (an id by its looks)
         export = Export(
             id=UUID(int=self._random.getrandbits(128), version=4),
             account=ACCOUNT,
             asset=md5(f"asset {self._number}".encode()).hexdigest(),  # noqa: S324  (same)
-            audio=Audio.AAC_LC if self._random.random() < 0.1 else Audio.HE_AAC,  # noqa: PLR2004
+            audio=Audio.AAC_LC if self._random.random() < 0.1 else Audio.HE_AAC,
             priority=priority,
             requester=requester,
             state=state,
             state_since=moments[-1],
             created_at=moments[0],
             due_at=None if state in TERMINAL else self._ago(seconds=-self._random.uniform(2, 90)),
-            job_id=job if len(moments) > 2 else None,  # noqa: PLR2004
+            job_id=job if (State.EXPORTING, _JOB) in way else None,
             polls=len(moments) * 3,
             **self._members(state),
         )
         session.add(export)
         session.flush()
-        self._tell(session, export, moments, job)
+        self._tell(session, export, dict(zip(moments, way, strict=True)), job)
         self._ask(session, export, batch)
         return export.id
 
-    def _moments(self, state: State) -> list[datetime]:
-        """Return when it came into each state of its way."""
-        steps = len(WAYS[state]) + (state is State.FAILED)
-        took = [0.4, 1.6, self._random.uniform(120, 900), self._random.uniform(30, 240)][: steps - 1]
+    def _way(self, state: State) -> Way:
+        """Return the states that it came through, each with the reason."""
+        if state is not State.FAILED:
+            return WAYS[state]
+        code, message, at = self._error()
+        return (*WAYS[at], (State.FAILED, f"{code}: {message}"))
+
+    def _error(self) -> tuple[str, str, State]:
+        return ERRORS[self._number % len(ERRORS)]
+
+    def _moments(self, way: Way) -> list[datetime]:
+        """Return when it came into each of them."""
+        steps, state = len(way), way[-1][0]
+        took = [0.4, 1.6, self._random.uniform(120, 900), self._random.uniform(30, 240)][
+            : steps - 1
+        ]
         if state in TERMINAL:
             end = self._random.uniform(1, 58) * 60
         else:
@@ -113,7 +133,7 @@ class Newsroom:
     def _members(self, state: State) -> dict[str, Any]:
         size = self._random.randrange(300_000_000, 4_000_000_000)
         if state is State.EXPORTING:
-            return {"job_state": "running", "job_progress": f"{self._random.randrange(100)} %"}
+            return {"job_state": "assigned", "job_progress": f"{self._random.randrange(100)}%"}
         if state is State.DOWNLOADING:
             done = int(size * self._random.uniform(0.05, 0.95))
             rate = self._random.uniform(18e6, 45e6)
@@ -144,25 +164,27 @@ class Newsroom:
                 "captions_url": f"s3://films/exports/{self._number:05}.ttml",
             }
         if state is State.FAILED:
-            code, message = ERRORS[self._number % len(ERRORS)]
-            return {"job_state": "error", "error_code": code, "error_message": message}
+            code, message, at = self._error()
+            url = "https://export.uplynk.com/x.mp4" if at is State.DOWNLOADING else None
+            told = {"job_state": JOBS.get(at), "url": url, "asked_at": self._now}
+            return {**told, "error_code": code, "error_message": message}
         if state is State.CANCELLED:
             return {"error_code": "cancelled", "error_message": "no request wants it any more"}
         return {}
 
-    def _tell(self, session: Session, export: Export, moments: list[datetime], job: str) -> None:
-        way = WAYS[export.state]
-        if export.state is State.FAILED:
-            way = (*way, (State.FAILED, f"{export.error_code}: {export.error_message}"))
+    @staticmethod
+    def _tell(
+        session: Session, export: Export, moments: dict[datetime, tuple[State, str]], job: str
+    ) -> None:
         before: State | None = None
-        for (state, reason), at in zip(way, moments, strict=True):
+        for at, (state, reason) in moments.items():
             session.add(
                 History(
                     export_id=export.id,
                     at=at,
                     from_state=before,
                     to_state=state,
-                    reason=reason.format(job=job) if "{job}" in reason else reason,
+                    reason=reason.replace("{job}", job),
                 )
             )
             before = state

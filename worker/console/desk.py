@@ -52,6 +52,12 @@ class Desk:
         _log.info("retry", user=user, request_id=sorted(ids))
         return self._told(list(changes.retry(self.settings, sorted(ids))), "Taken up again")
 
+    def retry_failed(self, code: str, *, user: str) -> Outcome:
+        """Take up all requests that failed with a code."""
+        _log.info("retry", user=user, code=code)
+        number = changes.retry_failed(self.settings, code)
+        return Outcome(well=True, says=f"{number:,} taken up again.")
+
     def cancel(self, ids: Collection[str], *, user: str) -> Outcome:
         """Withdraw requests."""
         _log.info("cancel", user=user, request_id=sorted(ids))

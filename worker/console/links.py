@@ -37,9 +37,8 @@ def ago(time: datetime | None, now: datetime) -> str:
     """Return how far away a time is, in the one direction or the other."""
     if time is None:
         return ""
-    if time > now:
-        return f"in {summary.span(time - now)}"
-    return f"{summary.span(now - time)} ago"
+    about = " ".join(summary.span(abs(now - time)).split()[:2])
+    return f"in {about}" if time > now else f"{about} ago"
 
 
 def span(time: timedelta | None) -> str:

@@ -1,6 +1,6 @@
 """Story: what there is to tell of an export or a request, for its page."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -46,7 +46,8 @@ class Story:
     Attributes:
         export: the export.
         moments: its changes of state, the first first.
-        facts: what is known of its job and its film, by name.
+        facts: what is known of it and its job, by name.
+        film: what is known of its film and the captions.
         requests: who wants it, the first first, up to MOST_SHOWN.
         number: how many requests there are.
         remedy: what to do about its error, if it has one.
@@ -58,6 +59,7 @@ class Story:
     export: Export
     moments: Sequence[Moment]
     facts: dict[str, str]
+    film: dict[str, str]
     requests: Sequence[Request]
     number: int
     remedy: Remedy | None
@@ -77,7 +79,8 @@ def of_export(session: Session, export: Export, *, now: datetime) -> Story:
     return Story(
         export=export,
         moments=list(_moments(history, export, now=now)),
-        facts=dict(_facts(export)),
+        facts=_known(_facts(export)),
+        film=_known(_film(export)),
         requests=session.scalars(newest).all(),
         number=session.scalar(select(func.count()).where(of_it)) or 0,
         remedy=REMEDIES.get(export.error_code or ""),
@@ -124,30 +127,38 @@ def _moments(history: Sequence[History], export: Export, *, now: datetime) -> It
         yield Moment(row.at, row.to_state, row.reason, lasted, is_last=following is None)
 
 
-def _facts(export: Export) -> Iterable[tuple[str, str]]:
-    """Give what is known, each with its name; the file's URL at Uplynk is signed, and not told."""
-    told = {
-        "Export": str(export.id),
+def _known(told: Mapping[str, object]) -> dict[str, str]:
+    return {name: str(value) for name, value in told.items() if value}
+
+
+def _facts(export: Export) -> Mapping[str, object]:
+    """Return what is on record of an export; the file's URL at Uplynk is signed, and not told."""
+    return {
+        "Export": export.id,
         "Asset": export.asset,
-        "Audio": str(export.audio),
+        "Audio": export.audio,
         "Requester": export.requester,
-        "Priority": str(export.priority),
+        "Priority": export.priority,
         "Job at Uplynk": export.job_id,
         "Uplynk says": _job(export),
         "Looks at the job": export.polls and f"{export.polls:,}",
+    }
+
+
+def _film(export: Export) -> Mapping[str, object]:
+    size, profile = export.size_bytes, export.audio_profile or ""
+    return {
         "File": export.storage_url,
-        "Size": export.size_bytes and f"{decimal(export.size_bytes)} ({export.size_bytes:,} bytes)",
+        "Size": size and f"{decimal(size)} ({size:,} bytes)",
         "SHA-256": export.sha256,
         "Duration": export.duration_seconds and tables.duration(export),
-        "Picture": export.video_codec
-        and f"{export.video_codec}, {export.width} by {export.height}",
-        "Sound": export.audio_codec and f"{export.audio_codec} {export.audio_profile or ''}",
-        "Captions": export.captions and str(export.captions),
-        "Captions' file": export.captions_url,
-        "Captions' note": export.captions_note,
+        "Picture": export.video_codec and f"{export.video_codec}, {export.width}x{export.height}",
+        "Sound": export.audio_codec and f"{export.audio_codec} {profile}",
+        "Captions": export.captions,
+        "TTML": export.captions_url,
         "WebVTT": export.webvtt_url,
+        "Note": export.captions_note,
     }
-    yield from ((name, str(value)) for name, value in told.items() if value)
 
 
 def _job(export: Export) -> str:

@@ -160,6 +160,17 @@ class Exports(Listed, model=Export):
         """Withdraw all requests of an export."""
         return await self._changed(request, story.to_cancel, Desk.cancel)
 
+    @expose("/retry-failed", methods=["POST"])
+    async def retry_failed(self, request: HttpRequest) -> Response:
+        """Take up again all that failed with a code."""
+        form = await request.form()
+        check_token(request, form)
+        code = str(form.get("id", ""))
+        if code not in REMEDIES:
+            raise HTTPException(404, "There is no such code.")
+        await _done(request, Desk.retry_failed, code)
+        return _back(request, f"/export/list?{urlencode({'which': 'failed', 'code': code})}")
+
     async def _changed(
         self,
         request: HttpRequest,
@@ -278,11 +289,11 @@ async def _read(request: HttpRequest, what: Callable[[Session], _T]) -> _T:
 
 
 async def _done(
-    request: HttpRequest, change: Callable[..., Outcome], ids: Sequence[str]
+    request: HttpRequest, change: Callable[..., Outcome], what: Sequence[str]
 ) -> Outcome:
     """Have a change made, and say on the next page what came of it."""
     desk, user = desk_of(request), str(get_current_user_id(request))
-    outcome = await to_thread.run_sync(lambda: change(desk, ids, user=user))
+    outcome = await to_thread.run_sync(lambda: change(desk, what, user=user))
     (Flash.success if outcome.well else Flash.error)(request, outcome.says)
     return outcome
 

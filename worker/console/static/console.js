@@ -17,18 +17,23 @@ document.addEventListener("click", (event) => {
   }
 });
 
+// Nobody wants the page to change while they type, decide or mark what they copy.
+function isBusy() {
+  return document.hidden || document.querySelector("dialog[open]") || !getSelection().isCollapsed ||
+    document.activeElement?.matches("#live input");
+}
+
 async function lookAgain() {
   const live = document.getElementById("live");
   if (!live?.dataset.refresh) return;
-  const isBusy = document.hidden || document.querySelector("dialog[open]") || live.contains(document.activeElement);
-  if (!isBusy) {
+  if (!isBusy()) {
     try {
       const answer = await fetch(location.href, { redirect: "manual" });
       if (answer.type === "opaqueredirect") return location.reload(); // logged out
       if (answer.ok) {
         const page = new DOMParser().parseFromString(await answer.text(), "text/html");
         const seen = page.getElementById("live");
-        if (!document.querySelector("dialog[open]") && !live.contains(document.activeElement)) {
+        if (!isBusy()) {
           live.replaceWith(seen);
           document.title = page.title;
         }
