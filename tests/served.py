@@ -35,7 +35,8 @@ class Served:
         session.trust_env = False
         name, password = USER
         data = {"username": name, "password": password, "next": "/"}
-        session.post(f"{self.url}/login", data=data, timeout=10).raise_for_status()
+        answer = session.post(f"{self.url}/login", data=data, timeout=10, allow_redirects=False)
+        assert answer.status_code == 303, answer.text
         return session
 
 

@@ -1,5 +1,6 @@
 """Newsroom: a made-up day of a publisher's, in a database, for the pictures."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from hashlib import md5, sha256
 from random import Random
@@ -48,6 +49,15 @@ ERRORS = (
     ("storage_unavailable", "the storage did not take the file: 503 Slow Down", State.DOWNLOADING),
 )
 JOBS = {State.EXPORTING: "error", State.DOWNLOADING: "done"}
+DAY: Mapping[State, int] = {
+    State.REQUESTED: 46,
+    State.SUBMITTING: 1,
+    State.EXPORTING: 14,
+    State.DOWNLOADING: 5,
+    State.STORED: 180,
+    State.FAILED: 9,
+    State.CANCELLED: 3,
+}
 WHO = (("newsroom", None, 10), ("sports", None, 5), ("archive", "archive-1998", 0))
 TITLES = ("Evening news", "Cup final, highlights", "Harbour fire, aerials", "Interview, the mayor")
 
@@ -59,17 +69,8 @@ class Newsroom:
         self._sessions, self._now, self._random = sessions, now, Random(4711)
         self._number = 0
 
-    def fill(self) -> dict[State, list[UUID]]:
-        """Write a day; returns the ids of what is in each state."""
-        numbers = {
-            State.REQUESTED: 46,
-            State.SUBMITTING: 1,
-            State.EXPORTING: 14,
-            State.DOWNLOADING: 5,
-            State.STORED: 180,
-            State.FAILED: 9,
-            State.CANCELLED: 3,
-        }
+    def fill(self, numbers: Mapping[State, int]) -> dict[State, list[UUID]]:
+        """Write so many of each state; returns the ids of what is in each."""
         with self._sessions.begin() as session:
             session.add(Batch(name="archive-1998", account=ACCOUNT, created_at=self._ago(hours=20)))
             return {
@@ -227,6 +228,8 @@ class Newsroom:
             )
 
 
-def filled(sessions: sessionmaker[Session]) -> dict[State, list[UUID]]:
+def filled(
+    sessions: sessionmaker[Session], numbers: Mapping[State, int] = DAY
+) -> dict[State, list[UUID]]:
     """Write a day that ends now; returns the ids of what is in each state."""
-    return Newsroom(sessions, now=datetime.now(UTC)).fill()
+    return Newsroom(sessions, now=datetime.now(UTC)).fill(numbers)

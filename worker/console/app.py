@@ -13,11 +13,11 @@ from sqladmin.authentication import login_required
 from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.applications import Starlette
-from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp
 
 from models.database import for_reading, open_engine, open_sessions
 from worker import tables, watching
@@ -99,7 +99,7 @@ class Console(Admin):
         return await self.templates.TemplateResponse(request, name, context, status_code=503)
 
 
-def application(desk: Desk) -> Starlette:
+def application(desk: Desk) -> ASGIApp:
     """Return the page; whether it and its database are well, /health tells without a login."""
 
     def look() -> None:
@@ -113,13 +113,13 @@ def application(desk: Desk) -> Starlette:
             return PlainTextResponse("the database does not answer", 503)
         return PlainTextResponse("ok")
 
-    app = Starlette(routes=[Route("/health", health)], middleware=[Middleware(Guard)])
+    app = Starlette(routes=[Route("/health", health)])
     Console(app, desk)
-    return app
+    return Guard(app)  # around all, also what is answered where the page itself fails
 
 
 @contextmanager
-def opened(settings: ConsoleSettings, wake: Callable[[], None]) -> Iterator[Starlette]:
+def opened(settings: ConsoleSettings, wake: Callable[[], None]) -> Iterator[ASGIApp]:
     """Give the page on the settings' database, for as long as the context lasts.
 
     Args:
@@ -135,7 +135,7 @@ def opened(settings: ConsoleSettings, wake: Callable[[], None]) -> Iterator[Star
         engine.dispose()
 
 
-def server(app: Starlette, *, host: str, port: int) -> uvicorn.Server:
+def server(app: ASGIApp, *, host: str, port: int) -> uvicorn.Server:
     """Return a server of the page; a proxy on this machine is believed who its visitors are."""
     options: dict[str, Any] = {"log_config": None, "access_log": False, "server_header": False}
     return uvicorn.Server(

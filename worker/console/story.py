@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import zip_longest
 from typing import Any
 
 from rich.filesize import decimal
@@ -119,7 +120,7 @@ def _ids(session: Session, *conditions: Any) -> list[str]:  # noqa: ANN401  (SQL
 
 
 def _moments(history: Sequence[History], export: Export, *, now: datetime) -> Iterable[Moment]:
-    for row, following in zip(history, [*history[1:], None], strict=True):
+    for row, following in zip_longest(history, history[1:]):
         if following:
             lasted: timedelta | None = following.at - row.at
         else:

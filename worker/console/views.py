@@ -69,6 +69,7 @@ class Listed(ModelView):
     tabs: ClassVar[tuple[Tab, ...]] = ()
     fields: ClassVar[tuple[Field, ...]] = ()
     finds: ClassVar[str] = ""
+    hint: ClassVar[str] = "Search by an id, a batch or an error code"
 
     def list_query(self, request: HttpRequest) -> Select[Any]:
         """Return the rows that the URL asks for."""
@@ -260,6 +261,7 @@ class Notifications(Listed, model=Notification):
         (finding.DELIVERED, "Delivered"),
     )
     finds = "a notification's, request's or export's id"
+    hint = "Search by an id"
 
     def list_query(self, request: HttpRequest) -> Select[Any]:
         """Return the notifications that the URL asks for."""
