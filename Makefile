@@ -1,7 +1,7 @@
 # Every target sets up what it needs by itself: a virtual environment in .venv, with the versions of
 # constraints.txt.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fmt services-test chaos bench clean
+.PHONY: help demo test check fmt services-test chaos bench screenshots clean
 
 # the first Python on the path that is new enough; say PYTHON=… to choose another
 PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
@@ -46,6 +46,9 @@ chaos: $(READY)  ## Let a storm come over workers and services: SEED=1 MINUTES=3
 bench: $(READY)  ## Measure beside a worker as in Celery's documentation, 25 minutes: ONLY=lifecycle MOST=100000
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
 	$(BIN)/python -m bench $(if $(ONLY),--only $(ONLY)) $(if $(MOST),--most $(MOST))
+
+screenshots: $(READY)  ## Take the pictures of the docs anew, in Chromium: ONLY=console
+	$(BIN)/python -m tests.services $(BIN)/python -m tests.screenshots $(ONLY)
 
 clean:  ## Remove the virtual environment, caches and whatever the demo left
 	rm -rf .venv var build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache \

@@ -34,7 +34,8 @@ IMPORTS = (
     *("worker.transport", "worker.doctor", "worker.changes", "worker.supervisor", "migrations"),
     *("worker.cli.change", "worker.cli.client", "worker.cli.operate", "worker.cli.request"),
     *("worker.cli.batch", "worker.cli.plan", "worker.cli.window", "worker.transfer.verify"),
-    *("worker.cli.notifications", "worker.cli.metrics", "worker.metrics.own", "worker.cli"),
+    *("worker.cli.notifications", "worker.cli.metrics", "worker.metrics.own", "worker.cli.page"),
+    "worker.cli",
 )
 
 

@@ -8,15 +8,15 @@ import click
 import pytest
 import yaml
 
+from tests.settings_page import FIELDS
 from worker.cli import main
-from worker.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 WORKERS = {name: SERVICES[name] for name in SERVICES if name.startswith("worker-")}
 OURS = [name for name in SERVICES if SERVICES[name].get("build")]
-VARIABLES = {name.upper() for name in Settings.model_fields}
+VARIABLES = {name.upper() for name in FIELDS}
 
 
 def command_of(name: str) -> click.Command:
@@ -37,12 +37,14 @@ def test_there_is_a_service_for_each_part() -> None:
         "worker-exports",
         "worker-downloads",
         "flower",
+        "console",
         "emulator",
         "metrics",
         "prometheus",
         "grafana",
     }
-    assert SERVICES["emulator"]["profiles"] == ["emulator"]
+    for name in ("console", "emulator"):
+        assert SERVICES[name]["profiles"] == [name]
     for name in ("metrics", "prometheus", "grafana"):
         assert SERVICES[name]["profiles"] == ["monitoring"]
 
@@ -72,7 +74,7 @@ def test_commands_of_ours_exist_with_their_options(name: str) -> None:
     assert {text for text in arguments if text.startswith("--")} <= known
 
 
-@pytest.mark.parametrize("name", [*WORKERS, "migrate", "flower", "metrics"])
+@pytest.mark.parametrize("name", [*WORKERS, "migrate", "flower", "metrics", "console"])
 def test_variables_are_settings(name: str) -> None:
     given = set(SERVICES[name]["environment"])
     assert given - {"FLOWER_BASIC_AUTH", "FLOWER_ADDRESS", "FLOWER_PORT"} <= VARIABLES
@@ -134,6 +136,7 @@ def test_only_pages_for_people_are_reached_from_outside_and_from_this_machine_on
     ports = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
     assert ports == {
         "flower": ["127.0.0.1:5555:5555"],
+        "console": ["127.0.0.1:5556:5556"],
         "prometheus": ["127.0.0.1:9090:9090"],
         "grafana": ["127.0.0.1:3000:3000"],
     }
@@ -144,6 +147,13 @@ def test_flower_does_not_start_without_a_password() -> None:
     environment = SERVICES["flower"]["environment"]
     assert environment["FLOWER_BASIC_AUTH"].startswith("${FLOWER_BASIC_AUTH:?")
     assert not any("FLOWER_UNAUTHENTICATED_API" in str(service) for service in SERVICES.values())
+
+
+def test_the_operators_page_is_asked_for_its_health_where_it_listens() -> None:
+    port = option(SERVICES["console"]["command"], "--port")
+    assert f"http://127.0.0.1:{port}/health" in SERVICES["console"]["healthcheck"]["test"][-1]
+    assert "env_file" not in SERVICES["console"], "or it had the key to Uplynk"
+    assert SERVICES["console"]["ports"] == [f"127.0.0.1:{port}:{port}"]
 
 
 def test_redis_keeps_an_append_only_file() -> None:

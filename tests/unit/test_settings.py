@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from worker.errors import SettingsError
-from worker.settings import Settings, load
+from worker.settings import Settings, load, load_console
+from worker.variables import named_users
 
 OWNER = "0123456789abcdef0123456789abcdef"
 SECRET = "hunter2-hunter2"
@@ -238,3 +239,38 @@ def test_callbacks_may_go_to_another_broker() -> None:
     assert loaded(callback_broker_url="").callback_broker_url is None
     [line] = refused(callback_broker_url="hunter2")
     assert line.startswith("CALLBACK_BROKER_URL: must be")
+
+
+def test_the_operators_page_takes_names_and_passwords_and_shows_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("UPLYNK_USER_ID", OWNER)
+    wrong = {
+        "ann:hunter2": "has a password of less than 12 characters",
+        f"ann:{SECRET},": "must be of the form name:password, separated by commas",
+        f":{SECRET}": "must be of the form name:password, separated by commas",
+        f"ann:{SECRET},ann:{SECRET}": "names somebody twice",
+        f"ann:{SECRET}\u2100": "must be printable ASCII characters",
+    }
+    for users, said in wrong.items():
+        monkeypatch.setenv("CONSOLE_USERS", users)
+        with pytest.raises(SettingsError) as caught:
+            load_console()
+        assert f"CONSOLE_USERS: {said}" in str(caught.value)
+        assert "hunter2" not in everything_of(caught.value)
+    monkeypatch.setenv("CONSOLE_USERS", " ")
+    with pytest.raises(SettingsError, match="without a login there is no operator's page"):
+        load_console()
+    monkeypatch.setenv("CONSOLE_USERS", f"ann:{SECRET}, bob:{SECRET}:{SECRET}\n")
+    monkeypatch.setenv("CONSOLE_SECRET", "hunter2")
+    with pytest.raises(SettingsError, match="CONSOLE_SECRET: "):
+        load_console()
+    monkeypatch.setenv("CONSOLE_SECRET", SECRET * 3)
+    settings = load_console()
+    assert settings.console_users is not None
+    assert dict(named_users(settings.console_users)) == {
+        "ann": SECRET,
+        "bob": f"{SECRET}:{SECRET}",
+    }
+    assert "hunter2" not in repr(settings)
+    assert "hunter2" not in str(settings.model_dump_json())

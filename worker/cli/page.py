@@ -1,6 +1,7 @@
 """Page: the command that serves the operator's page."""
 
 import logging
+from contextlib import suppress
 from importlib.util import find_spec
 
 import click
@@ -29,4 +30,5 @@ def console(host: str, port: int) -> None:
     logs.configure("auto", level=logging.INFO)
     with pages.opened(settings, lambda: wake(settings)) as app:
         click.echo(f"http://{host}:{port}", err=True)
-        pages.server(app, host=host, port=port).run()
+        with suppress(KeyboardInterrupt):
+            pages.server(app, host=host, port=port).run()

@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, Select, func, or_, select, union_all
+from sqlalchemy.orm import InstrumentedAttribute
 
 from models import Export, Notification, Request, State
 from models.claims import in_state
@@ -106,7 +107,7 @@ def notifications(asked: Asked) -> Select[Notification]:
     return rows.where(Notification.due_at.is_not(None)).order_by(Notification.due_at)
 
 
-def counted(rows: Select[Any], key: ColumnElement[Any]) -> Select[int]:
+def counted(rows: Select[Any], key: ColumnElement[Any] | InstrumentedAttribute[Any]) -> Select[int]:
     """Return the count of rows, as far as it goes: MOST_COUNTED and one more.
 
     They are counted in their own order, which has the planner take the index that is meant.
