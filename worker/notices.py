@@ -19,7 +19,7 @@ class Stand(StrEnum):
     DEAD = "dead"  # given up
 
 
-_IS: dict[Stand, ColumnElement[bool]] = {
+STANDS: dict[Stand, ColumnElement[bool]] = {
     Stand.PENDING: Notification.due_at.is_not(None),
     Stand.DELIVERED: Notification.delivered_at.is_not(None),
     Stand.DEAD: Notification.dead_at.is_not(None),
@@ -48,7 +48,7 @@ def listed(
     """Return notifications, the newest first: all, those that stand so, or those of a request."""
     query = select(Notification).order_by(Notification.created_at.desc()).limit(limit)
     if stands is not None:
-        query = query.where(_IS[stands])
+        query = query.where(STANDS[stands])
     if request_id is not None:
         query = query.where(Notification.request_id == request_id)
     return session.scalars(query).all()
@@ -65,7 +65,7 @@ def replay(session: Session, ids: Collection[UUID], *, now: datetime) -> set[UUI
 
 def replay_dead(session: Session, *, now: datetime, limit: int) -> int:
     """Have up to `limit` delivered that were given up; returns how many."""
-    some = select(Notification.id).where(_IS[Stand.DEAD]).limit(limit)
+    some = select(Notification.id).where(STANDS[Stand.DEAD]).limit(limit)
     return _due_again(session, Notification.id.in_(some), now=now)
 
 

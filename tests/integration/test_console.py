@@ -8,14 +8,18 @@ from uuid import uuid4
 import pytest
 import requests
 from sqlalchemy import select
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session, sessionmaker
 
 from models import Audio, Channel, Export, History, Notification, Request, State
+from tests.engines import opened
 from tests.factories import an_asset, make_export
 from tests.screenshots.newsroom import filled
 from tests.served import USER, Served, console_settings, served
 from tests.waiting import wait_until
+from worker.console import app as pages
 from worker.console import guard
+from worker.notices import Stand
 
 pytest.importorskip("sqladmin")
 Sessions = sessionmaker[Session]
@@ -211,7 +215,7 @@ def test_every_page_opens_and_none_shows_a_signed_url(page: Served, sessions: Se
     exports = [f"/export/details/{each[0]}" for each in ids.values()]
     others = [f"/request/details/{each}" for each in wanted]
     lists = [f"/{kind}/list?which={state}" for kind in ("export", "request") for state in State]
-    lists += ["/notification/list?which=given-up", "/notification/list?which=delivered"]
+    lists += [f"/notification/list?which={stand}" for stand in Stand]
     browser = page.logged_in()
     for path in (*PAGES, *exports, *others, *lists, f"/notification/details/{told.id}"):
         answer = browser.get(f"{page.url}{path}", timeout=10)
@@ -475,9 +479,45 @@ def test_a_request_is_withdrawn_and_taken_up_again_by_itself(
     assert session.post(f"{page.url}/request/cancel", data=form, timeout=10).status_code == 404
 
 
+def test_the_pages_own_connections_can_only_read(database_url: str, sessions: Sessions) -> None:
+    export = failed(sessions)
+    with opened(database_url) as engine, Session(pages.only_reading(engine)) as session:
+        session.get_one(Export, export.id).asset = an_asset()
+        with pytest.raises(DBAPIError, match=r"read-?only"):
+            session.flush()
+
+
 def test_a_database_that_does_not_answer_is_told_without_what_it_said(tmp_path: object) -> None:
     with served(console_settings(f"sqlite:///{tmp_path}/empty.db")) as page:
         answer = page.logged_in().get(f"{page.url}/export/list", timeout=10)
         assert answer.status_code == 503
         assert "uplynk-export doctor" in answer.text
         assert "no such table" not in answer.text
+
+
+def test_what_was_given_up_is_delivered_again(page: Served, sessions: Sessions) -> None:
+    export = failed(sessions)
+    told = Notification(
+        id=uuid4(),
+        request_id=asked_for(sessions, export),
+        channel=Channel.WEBHOOK,
+        receiver="https://cms.example",
+        type="export.failed",
+        payload={"id": "x"},
+        created_at=export.created_at,
+        attempts=8,
+        last_error="500 Internal Server Error",
+        dead_at=export.created_at,
+    )
+    with sessions.begin() as session:
+        session.add(told)
+    browser, url = page.logged_in(), f"{page.url}/notification/details/{told.id}"
+    assert "https://cms.example" in browser.get(f"{page.url}/notification/list?which=dead").text
+    assert "500 Internal Server Error" in browser.get(url, timeout=10).text
+    form = {"id": told.id, "token": token_of(browser, url)}
+    answer = browser.post(f"{page.url}/notification/replay", data=form, timeout=10)
+    assert "It is delivered again." in answer.text
+    with sessions.begin() as session:
+        again = session.get_one(Notification, told.id)
+        assert (again.dead_at, again.attempts, again.last_error) == (None, 0, None)
+        assert again.due_at is not None

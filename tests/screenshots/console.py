@@ -36,12 +36,9 @@ def pictures(ids: dict[State, list[UUID]]) -> dict[str, str]:
     """Return the path of the page of each picture."""
     return {
         "now": "/",
-        "exports": "/export/list",
-        "failed": "/export/list?which=failed",
+        "exports": "/export/list?which=failed",
         "export": f"/export/details/{ids[State.FAILED][0]}",
-        "downloading": f"/export/details/{ids[State.DOWNLOADING][0]}",
-        "stored": f"/export/details/{ids[State.STORED][0]}",
-        "requests": "/request/list",
+        "download": f"/export/details/{ids[State.DOWNLOADING][0]}",
     }
 
 

@@ -10,7 +10,7 @@ import uvicorn
 from anyio import to_thread
 from sqladmin import Admin
 from sqladmin.authentication import login_required
-from sqlalchemy import select
+from sqlalchemy import Engine, event, select
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -127,12 +127,21 @@ def opened(settings: ConsoleSettings, wake: Callable[[], None]) -> Iterator[ASGI
         wake: has a worker look for what is due now.
     """
     engine = open_engine(settings.database_url)
-    # it can't change a row, whatever it is made to
-    reading = for_reading(engine).execution_options(postgresql_readonly=True)
     try:
-        yield application(Desk(settings, open_sessions(reading), Clock(engine), wake))
+        yield application(Desk(settings, open_sessions(only_reading(engine)), Clock(engine), wake))
     finally:
         engine.dispose()
+
+
+def only_reading(engine: Engine) -> Engine:
+    """Return the engine as one that can change no row, whatever the page is made to do with it."""
+    if engine.dialect.name == "sqlite":
+        event.listen(engine, "connect", _forbid_writing)
+    return for_reading(engine).execution_options(postgresql_readonly=True)
+
+
+def _forbid_writing(connection: Any, _record: object) -> None:  # noqa: ANN401  (a DBAPI connection)
+    connection.execute("PRAGMA query_only = ON").close()
 
 
 def server(app: ASGIApp, *, host: str, port: int) -> uvicorn.Server:

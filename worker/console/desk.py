@@ -8,7 +8,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session, sessionmaker
 
 from models import Request
-from worker import changes
+from worker import changes, notices, records
 from worker.clock import Clock
 from worker.logs import get_logger
 from worker.settings import ConsoleSettings
@@ -57,6 +57,13 @@ class Desk:
         _log.info("retry", user=user, code=code)
         number = changes.retry_failed(self.settings, code)
         return Outcome(well=True, says=f"{number:,} taken up again.")
+
+    def replay(self, notification_id: str, *, user: str) -> Outcome:
+        """Have a notification delivered again; its id stays, for who drops duplicates."""
+        _log.info("replay", user=user)
+        with records.opened(self.settings) as (sessions, now), sessions.begin() as session:
+            there = notices.replay(session, [UUID(notification_id)], now=now())
+        return Outcome(well=bool(there), says="It is delivered again.")
 
     def cancel(self, ids: Collection[str], *, user: str) -> Outcome:
         """Withdraw requests."""

@@ -15,14 +15,14 @@ from models import Export, Notification, Request, State
 from models.claims import in_state
 from models.export import IS_UNDER_WAY, IS_WITHOUT_FILE
 from models.state import UNDER_WAY
+from worker.notices import STANDS, Stand
 from worker.remedies import REMEDIES
 from worker.steps.wish import is_asset
 
 MOST_COUNTED = 10_000
 
-# The lists that are no single state's.
+# The list that is no single state's.
 ALL_UNDER_WAY = "under-way"
-WAITING, GIVEN_UP, DELIVERED = "waiting", "given-up", "delivered"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,17 +94,13 @@ def requests(asked: Asked) -> Select[Request]:
 
 
 def notifications(asked: Asked) -> Select[Notification]:
-    """Return the notifications that are asked for: of those that wait what is due first."""
+    """Return the notifications that are asked for, the newest first."""
     rows = select(Notification)
     if asked.term:
         rows = rows.where(_tells_of(asked.term))
-        return rows.order_by(Notification.created_at.desc())
-    if asked.which == GIVEN_UP:
-        return rows.where(Notification.dead_at.is_not(None)).order_by(Notification.dead_at.desc())
-    if asked.which == DELIVERED:
-        is_so = Notification.delivered_at.is_not(None)
-        return rows.where(is_so).order_by(Notification.delivered_at.desc())
-    return rows.where(Notification.due_at.is_not(None)).order_by(Notification.due_at)
+    if asked.which in set(Stand):
+        rows = rows.where(STANDS[Stand(asked.which)])
+    return rows.order_by(Notification.created_at.desc())
 
 
 def counted(rows: Select[Any], key: ColumnElement[Any] | InstrumentedAttribute[Any]) -> Select[int]:

@@ -22,6 +22,7 @@ from worker.console.desk import Desk, Outcome
 from worker.console.finding import Asked
 from worker.console.links import to
 from worker.console.login import check_token
+from worker.notices import Stand
 from worker.remedies import REMEDIES
 
 _T = TypeVar("_T")
@@ -255,11 +256,7 @@ class Notifications(Listed, model=Notification):
     name_plural = "Notifications"
     list_template = "sqladmin/notifications.html"
     details_template = "sqladmin/notification.html"
-    tabs = (
-        (finding.WAITING, "Waiting"),
-        (finding.GIVEN_UP, "Given up"),
-        (finding.DELIVERED, "Delivered"),
-    )
+    tabs = (("", "All"), *((str(stand), str(stand).capitalize()) for stand in Stand))
     finds = "a notification's, request's or export's id"
     hint = "Search by an id"
 
@@ -270,6 +267,17 @@ class Notifications(Listed, model=Notification):
     def found(self, session: Session, pk: str) -> Notification | None:
         """Return the notification of this id, or None."""
         return session.get(Notification, found) if (found := finding.uuid_of(pk)) else None
+
+    @expose("/replay", methods=["POST"])
+    async def replay(self, request: HttpRequest) -> Response:
+        """Have a notification delivered again."""
+        form = await request.form()
+        check_token(request, form)
+        pk = str(form.get("id", ""))
+        if await _read(request, lambda session: self.found(session, pk)) is None:
+            raise HTTPException(404, "There is no such notification.")
+        await _done(request, Desk.replay, pk)
+        return _back(request, to("notification", pk))
 
 
 def _pk(request: HttpRequest) -> str:
