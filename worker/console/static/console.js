@@ -33,7 +33,7 @@ async function lookAgain() {
       if (answer.ok) {
         const page = new DOMParser().parseFromString(await answer.text(), "text/html");
         const seen = page.getElementById("live");
-        if (!isBusy()) {
+        if (seen && !isBusy()) {
           live.replaceWith(seen);
           document.title = page.title;
         }
