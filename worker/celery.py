@@ -12,15 +12,20 @@ from functools import partial
 from importlib import import_module
 from typing import Any
 
+import click
 from billiard.process import active_children
 from celery import Celery, bootsteps
 from celery.signals import (
     celeryd_after_setup,
     celeryd_init,
     setup_logging,
+    task_postrun,
+    task_prerun,
     worker_shutting_down,
 )
+from celery.utils.log import mlevel
 from celery.worker.strategy import default as default_strategy
+from click.core import ParameterSource
 from kombu.entity import Exchange, Queue
 from kombu.exceptions import OperationalError
 
@@ -222,7 +227,7 @@ def wake(app: Celery, step: Step, **arguments: str) -> None:
     except broker_errors(app):
         if step is Step.RETRY:
             raise Transient("broker_unavailable", "the rest of it can't be sent") from None
-        _log.warning("wake-up not sent", task=str(step))
+        _log.warning("wake-up not sent", message=str(step))
 
 
 def broker_errors(app: Celery) -> tuple[type[BaseException], ...]:
@@ -267,8 +272,12 @@ def _settings() -> Settings:
 
 
 @celeryd_init.connect
-def _watch_parent(**_: object) -> None:
+def _begin(instance: Any, options: dict[str, Any], **_: object) -> None:  # noqa: ANN401  (Celery's)
     parent.end_with_parent()
+    _set_up_logging(options.get("loglevel"))  # Celery does so after a good deal of its start
+    logs.take_over()
+    # the banner is for a person at a terminal
+    instance.quiet = instance.quiet or not logs.is_console(settings.log_format)
 
 
 @celeryd_after_setup.connect
@@ -296,8 +305,28 @@ def _leave_off_at(number: signal.Signals) -> None:
 
 
 @setup_logging.connect
-def _set_up_logging(loglevel: int = logging.INFO, **_: object) -> None:
-    logs.configure(settings.log_format, level=loglevel)
+def _set_up_logging(
+    loglevel: int | str | None = None, logfile: str | None = None, **_: object
+) -> None:
+    level = loglevel if loglevel is not None and _is_told("loglevel") else settings.log_level
+    logs.configure(settings.log_format, level=mlevel(level), file=logfile)
+
+
+def _is_told(option: str) -> bool:
+    """Return whether Celery's command line was given this option: its default is none of ours."""
+    context = click.get_current_context(silent=True)
+    source = context.get_parameter_source(option) if context else None
+    return source not in {None, ParameterSource.DEFAULT}
+
+
+@task_prerun.connect
+def _enter(task_id: str, task: Any, **_: object) -> None:  # noqa: ANN401  (Celery's task)
+    logs.enter(task=task.name, task_id=task_id)
+
+
+@task_postrun.connect
+def _leave(**_: object) -> None:
+    logs.leave()
 
 
 settings = _settings()

@@ -80,8 +80,8 @@ def answers(url: str) -> bool:
         return False
 
 
-def command(*, queues: str, pool: str, concurrency: int, level: str = "INFO") -> list[str]:
-    """Return the command line of a worker.
+def command(*, queues: str, pool: str, concurrency: int, level: str | None = None) -> list[str]:
+    """Return the command line of a worker; its `level` of logs is LOG_LEVEL unless it is given.
 
     Without mingle and gossip: workers have nothing to tell each other that SQL doesn't know, and
     the embedded broker can't carry it.
@@ -89,7 +89,8 @@ def command(*, queues: str, pool: str, concurrency: int, level: str = "INFO") ->
     return [
         *(sys.executable, "-m", "celery", "--app", "worker", "worker"),
         *("--queues", queues, "--pool", pool, "--concurrency", str(concurrency)),
-        *("--loglevel", level, "--without-mingle", "--without-gossip"),
+        *(("--loglevel", level) if level else ()),
+        *("--without-mingle", "--without-gossip"),
     ]
 
 

@@ -292,6 +292,11 @@ class Settings(FleetSettings):
         description="The port at which a worker serves what its own processes count, for"
         " Prometheus; each worker of a machine needs one of its own.",
     )
+    log_level: variables.LogLevel = Field(
+        "INFO",
+        description="The least urgent lines that are shown: `DEBUG`, `INFO`, `WARNING`, `ERROR` or"
+        " `CRITICAL`. Celery's own `--loglevel` beats it.",
+    )
     log_format: Literal["auto", "json", "console"] = Field(
         "auto", description="`json`, `console`, or `auto`: console on a terminal, else JSON."
     )

@@ -6,10 +6,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
-import click
-
 from worker import embedded, rendezvous
 from worker.errors import SettingsError
+from worker.logs import get_logger
 
 # A worker that dies is started again; one that can't live is not, for longer and longer.
 RESTART_FIRST_SECONDS = 1.0
@@ -19,6 +18,8 @@ LIVED_SECONDS = 60.0
 START_SECONDS = 5.0  # a worker that ends by itself so soon will do so again
 
 LOOK_SECONDS = 0.2
+
+_log = get_logger(__name__)
 
 
 @contextmanager
@@ -59,7 +60,7 @@ def supervise(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
             if status == 0 or (status > 0 and lived < START_SECONDS):
                 return status  # somebody told it to stop, or it can't even start
             pause = RESTART_FIRST_SECONDS if lived > LIVED_SECONDS else pause
-            click.echo(f"the worker ended with status {status}; again in {pause:g} s", err=True)
+            _log.warning("worker started again", status=status, delay_seconds=pause)
             if told.wait(pause):
                 return status
             pause = min(pause * 2, RESTART_MOST_SECONDS)

@@ -78,8 +78,11 @@ class ExportTask(Task):
             # the first line only: PostgreSQL's details would show the row
             said, *_ = f"{getattr(error, 'orig', None) or error}".strip().splitlines() or [""]
             trouble = Transient("database_unavailable", said)
-            _log.warning("database unavailable", task=self.name, message=trouble.message)
+            _log.warning("database unavailable", message=trouble.message)
             raise trouble from None
+        except InvalidRequest as error:
+            _log.warning("message refused", message=str(error))
+            raise
         for each in dict.fromkeys(report.wakes):
             send(each)
         if outbox.has_news(kit().sessions):
@@ -131,7 +134,9 @@ class RecordTask(ExportTask):
         except Exception as error:  # noqa: BLE001  (the one place for it that style asks for)
             # whatever it is: acknowledged now, the request would be lost
             if not isinstance(error, Transient):
-                _log.exception("message not recorded", task_id=self.request.id)
+                _log.exception("message not recorded")
+            elif error.code != "database_unavailable":  # which is said already
+                _log.warning("message put back", code=error.code, message=error.message)
             time.sleep(PUT_BACK_SECONDS)  # the queue goes round no faster while nothing can be done
             raise Reject(str(error), requeue=True) from None
 

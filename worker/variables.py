@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from ipaddress import ip_network
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import SplitResult, urlsplit
 from uuid import UUID
 
@@ -143,6 +143,10 @@ def _folder(value: Any) -> Any:  # noqa: ANN401  (whatever was given)
     return value
 
 
+def _upper(value: Any) -> Any:  # noqa: ANN401  (whatever was given)
+    return value.upper() if isinstance(value, str) else value
+
+
 def _convertible(value: bool) -> bool:
     if value and find_spec("pycaption") is None:
         raise ValueError("needs the extra `webvtt`: pip install 'uplynk-export[webvtt]'")
@@ -241,4 +245,7 @@ MaybeHosts = Annotated[tuple[str, ...], BeforeValidator(_split_hosts), AfterVali
 MaybeResultBackend = Annotated[str | None, MaybeOff]
 MaybeBrokerUrl = Annotated[BrokerUrl | None, MaybeOff]
 WebhookSecrets = Annotated[SecretStr | None, BeforeValidator(_stripped), AfterValidator(_secrets)]
+LogLevel = Annotated[
+    Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], BeforeValidator(_upper)
+]
 Hosts = Annotated[tuple[str, ...], BeforeValidator(_split_hosts), AfterValidator(_hosts)]

@@ -27,6 +27,7 @@ API_KEY = "hunter2-of-uplynk"
 DATABASE_PASSWORD = "hunter2-of-the-database"
 BROKER_PASSWORD = "hunter2-of-the-broker"
 TOKEN = "hunter2-of-the-url"
+MEANT_FOR_THE_CMS = "hunter2-of-the-metadata"
 SECRETS = (API_KEY, DATABASE_PASSWORD, BROKER_PASSWORD, TOKEN)
 SIGNATURE = re.compile(r"\bsig=|(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
 
@@ -102,7 +103,8 @@ def test_no_secret_is_shown_anywhere(guarded: Stage, form: str) -> None:
     with listening(stage) as events:
         start_talkative(stage, form)
         assert stage.ended(refused).state is State.FAILED
-        request_id, failing = stage.send(asset=an_asset()), stage.send(asset=lost)
+        request_id = stage.send(asset=an_asset(), metadata={"note": MEANT_FOR_THE_CMS})
+        failing = stage.send(asset=lost)
         export = stage.stored(request_id)
         log = stage.folder / "worker.log"
         wait_until(lambda: "answered with HTTP 404" in log.read_text(), what="a failed download")
@@ -131,6 +133,7 @@ def test_no_secret_is_shown_anywhere(guarded: Stage, form: str) -> None:
     assert re.search(r'"debug"|\[debug', shown["log"]), "else it was not talkative"
     leaks = [(where, word) for where, said in shown.items() for word in SECRETS if word in said]
     assert leaks == []
+    assert MEANT_FOR_THE_CMS not in shown["log"]
     hashes = {str(export.sha256)}
     signatures = {where: set(SIGNATURE.findall(said)) - hashes for where, said in shown.items()}
     assert {where: found for where, found in signatures.items() if found} == {}

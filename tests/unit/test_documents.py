@@ -1,12 +1,16 @@
 """The documents are true: settings, errors, and the files that describe an installation."""
 
+import ast
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from pydantic_core import PydanticUndefined
 
 from tests import errors_page, settings_page
+from worker.logs import FIELDS
+from worker.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 
@@ -46,6 +50,35 @@ def test_every_error_code_is_documented() -> None:
         )
     internal = {"races_lost", "list_too_long", "database_unavailable", "broker_unavailable"}
     assert raised - internal == documented
+
+
+def lines_logged() -> Iterator[tuple[Path, ast.Call, str]]:
+    """Give each call by which the worker logs an event, with the name of its level."""
+    for file in (ROOT / "worker").rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            match node:
+                case ast.Call(func=ast.Attribute(value=ast.Name("_log"), attr=level)):
+                    yield file, node, "error" if level == "exception" else level
+
+
+def test_every_event_of_the_log_is_documented_with_its_level() -> None:
+    page = (ROOT / "docs/logs.md").read_text()
+    documented = re.findall(r"^\| (\w+) \| `([^`]+)` \|", page, re.MULTILINE)
+    said = {
+        (level, part.value)
+        for _, call, level in lines_logged()
+        for part in ast.walk(call.args[0])
+        if isinstance(part, ast.Constant)
+    }
+    assert said == set(documented)
+    events = [event for _, event in documented]
+    assert len(events) == len(set(events)), "one event, one level"
+
+
+def test_no_field_is_logged_in_vain() -> None:
+    for file, call, _ in lines_logged():
+        fields = {each.arg for each in call.keywords} - {None, "exc_info"}
+        assert fields <= FIELDS, f"{file}:{call.lineno}"
 
 
 def test_what_the_security_page_names_is_there() -> None:

@@ -5,7 +5,7 @@ from contextlib import ExitStack
 import click
 
 import migrations
-from worker import audit, embedded
+from worker import audit, embedded, logs
 from worker import doctor as doctors
 from worker.cli.client import reached
 from worker.outfit import outfit
@@ -22,15 +22,17 @@ from worker.supervisor import broker_of_this_folder, supervise
     show_default=True,
 )
 @click.option("--concurrency", type=click.IntRange(min=1), default=8, show_default=True)
-@click.option("--loglevel", default="INFO", show_default=True)
-def worker(queues: str, pool: str, concurrency: int, loglevel: str) -> None:
+@click.option("--loglevel", help="The least urgent lines of the log.  [default: LOG_LEVEL]")
+def worker(queues: str, pool: str, concurrency: int, loglevel: str | None) -> None:
     """Run a worker, and start it again if it dies.
 
     With the embedded broker it brings that broker, and migrates a SQLite database by itself.
     """
     settings = load()
+    logs.configure(settings.log_format)
+    logs.take_over()
     arguments = embedded.command(
-        queues=queues, pool=pool, concurrency=concurrency, level=loglevel.upper()
+        queues=queues, pool=pool, concurrency=concurrency, level=loglevel and loglevel.upper()
     )
     with ExitStack() as stack:
         environment = {}

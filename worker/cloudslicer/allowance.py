@@ -135,7 +135,7 @@ class Allowance:
                 return act(self._shared)
             except StorageError as error:
                 why = type(error.storage_error).__name__
-                _log.warning("calls are counted by each process", why=why)
+                _log.warning("calls are counted by each process", message=why)
                 self._apart_until = time.monotonic() + APART_SECONDS
         with self._lock:  # its timer may be started by two threads at once, which is an error
             return act(self._alone)

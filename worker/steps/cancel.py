@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from models import Export, Request, State, outbox
 from models.database import inserted
 from models.state import TERMINAL
-from worker.logs import get_logger
+from worker.logs import about, get_logger
 from worker.steps.report import Report, Step, Wake
 from worker.steps.wanted import locked, take_turn, waiting
 from worker.steps.wish import check_id
@@ -27,6 +27,11 @@ def cancel(sessions: sessionmaker[Session], request_id: str, *, now: datetime) -
         InvalidRequest: the id is none that a request can have.
     """
     check_id(request_id)
+    with about(request_id=request_id):
+        return _cancelled(sessions, request_id, now=now)
+
+
+def _cancelled(sessions: sessionmaker[Session], request_id: str, *, now: datetime) -> Report:
     with sessions.begin() as session:
         request, export = locked(session, request_id)
         if request is None:
@@ -39,6 +44,7 @@ def cancel(sessions: sessionmaker[Session], request_id: str, *, now: datetime) -
         request.cancelled_at = now
         outbox.tell(session, request, at=now)
         session.flush()
+        _log.info("request withdrawn", export_id=str(export.id), asset=export.asset)
         others = waiting(session, export)
         if others:
             take_turn(session, export, others)

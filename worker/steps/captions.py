@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from models import Captions, Export, claims
 from worker import pace
 from worker.errors import Permanent, Stopping, Transient
-from worker.logs import get_logger
+from worker.logs import about, get_logger
 from worker.steps import place
 from worker.steps.kit import Kit
 from worker.steps.persistence import persist
@@ -124,7 +124,8 @@ def captions(kit: Kit) -> Report:
         export = _taken(kit)
         if export is None:
             break
-        found[_asked(kit, export)] += 1
+        with about(export_id=export.id):
+            found[_asked(kit, export)] += 1
     with kit.sessions.begin() as session:
         due_at = claims.next_captions_due(session, account=kit.slicer.owner)
     wakes = (Wake(Step.CAPTIONS, at=max(due_at, kit.now() + NEXT)),) if due_at else ()
@@ -158,16 +159,11 @@ def _asked(kit: Kit, export: Export) -> str:
         _put_off(kit, export, timedelta())
         return "left"
     except Transient as error:
-        _log.warning(
-            "captions not stored",
-            export_id=str(export.id),
-            code=error.code,
-            message=error.message,
-        )
+        _log.warning("captions not stored", code=error.code, message=error.message)
         _put_off(kit, export, STORAGE_AGAIN, error.message)
         return "not stored"
     persist(kit, lambda: _record(kit, export, found))
-    _log.info("captions asked again", export_id=str(export.id), captions=str(found.captions))
+    _log.info("captions asked again", captions=str(found.captions))
     return str(found.captions)
 
 

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from models import Breaker
 from models.database import inserted
+from worker.cloudslicer.reply import CREDENTIALS
 from worker.errors import Permanent, Transient
 from worker.logs import get_logger
 
@@ -133,7 +134,7 @@ class Circuit:
                 row.probes += 1
             elif row.failures >= TRIPS_AT:
                 row.opened_at, row.probes = now, 0
-                _log.error("uplynk is away", code=error.code, message=error.message)
+                _tell_outage(error)
             if row.opened_at is not None:
                 wait = min(PROBE_FIRST * (1 << min(row.probes, 10)), PROBE_MOST)
                 row.probe_at = now + max(wait, min(error.retry_after or wait, PROBE_MOST))
@@ -143,7 +144,7 @@ class Circuit:
         with self._sessions.begin() as session:
             row = session.get_one(Breaker, self._name, with_for_update=True)
             if row.opened_at is not None:
-                _log.warning("uplynk is back")
+                _log.info("uplynk is back")
                 now = self._now()
                 if now - row.opened_at >= LEAST_OUTAGE:
                     row.closed_at = now
@@ -155,3 +156,10 @@ class Circuit:
         if row is not None:
             self._failures, self.is_open = row.failures, row.opened_at is not None
             self.ended_at = row.closed_at
+
+
+def _tell_outage(error: Transient) -> None:
+    if error.code == CREDENTIALS:  # which nothing mends but another key
+        _log.error("uplynk refuses the key", code=error.code, message=error.message)
+    else:
+        _log.warning("uplynk is away", code=error.code, message=error.message)

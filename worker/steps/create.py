@@ -12,7 +12,7 @@ from models.database import inserted
 from models.export import IS_UNDER_WAY
 from worker.cloudslicer.job import storable
 from worker.errors import InvalidRequest, Transient
-from worker.logs import get_logger
+from worker.logs import about, get_logger
 from worker.steps.kit import Kit
 from worker.steps.report import Report, Step, Wake
 from worker.steps.wish import Wish, check_id, read, sender
@@ -40,7 +40,14 @@ def create(
     Raises:
         InvalidRequest: it makes no sense; that is on record unless the id itself is unusable.
     """
-    check_id(request_id)
+    with about(request_id=request_id):
+        check_id(request_id)
+        return _created(kit, request_id, arguments, positional)
+
+
+def _created(
+    kit: Kit, request_id: str, arguments: Mapping[str, Any], positional: Sequence[Any]
+) -> Report:
     now = kit.now()
     try:
         wish = read(arguments, positional)
@@ -152,4 +159,3 @@ def _refuse(
         )
         if session.get(Request, request_id) is None and inserted(session, request):
             outbox.tell(session, request, at=now)
-    _log.warning("request refused", request_id=request_id, message=why)

@@ -10,7 +10,7 @@ from uuid import UUID
 from models import Export, State, claims
 from worker import pace
 from worker.errors import ClaimLost, ExportError, Permanent, Stopping, Transient
-from worker.logs import get_logger
+from worker.logs import about, get_logger
 from worker.settings import Settings
 from worker.steps import failure, place, proof
 from worker.steps.captions import Found, set_down
@@ -56,10 +56,16 @@ def download(kit: Kit, export_id: UUID) -> Report:
     export = _taken(kit)
     if export is None:
         return Report({"export_id": str(export_id), "state": "not due"})
+    with about(export_id=export.id):
+        return _downloaded(kit, export)
+
+
+def _downloaded(kit: Kit, export: Export) -> Report:
     if failure.is_deadly(kit, export, now=kit.now()):
         return _failed(
             kit, export, Permanent("step_died", "each worker that downloaded it died at it")
         )
+    _log.info("download begun", asset=export.asset, attempt=export.attempts)
     try:
         with Heartbeat(kit, export, limit=kit.settings.download_deadline) as heartbeat:
             brought = _bring(kit, export, heartbeat)
@@ -184,7 +190,6 @@ def _stored(kit: Kit, export: Export, brought: Brought) -> Report:
     _forget_part(kit, export)
     _log.info(
         "export stored",
-        export_id=str(export.id),
         asset=export.asset,
         captions=str(brought.captions.captions),
         bytes=size,
@@ -240,7 +245,7 @@ def _forget_part(kit: Kit, export: Export) -> None:
 
 
 def _dropped(export: Export) -> Report:
-    _log.warning("outcome dropped", export_id=str(export.id), state=str(export.state))
+    _log.warning("outcome dropped", state=str(export.state))
     return _told(export, state="taken over")
 
 

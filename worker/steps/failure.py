@@ -2,7 +2,7 @@
 
 from datetime import datetime, timedelta
 
-from models import Export, claims
+from models import Export, State, claims
 from worker import pace
 from worker.errors import ExportError, Transient
 from worker.logs import get_logger
@@ -62,14 +62,22 @@ def record(
             export.attempts + 1, random=kit.random, retry_after=error.retry_after
         )
         export.put_off(max(delay, least or delay), now=now)
+    if export.state is State.FAILED:
+        tell_end(export)
+        return
     _log.warning(
         "step failed",
-        export_id=str(export.id),
         state=str(export.state),
         attempt=export.attempts,
         code=error.code,
         message=error.message,
     )
+
+
+def tell_end(export: Export) -> None:
+    """Log that an export failed: for it to go on, a person has to do something."""
+    code, message = export.error_code, export.error_message
+    _log.error("export failed", asset=export.asset, code=code, message=message)
 
 
 def _hours(limit: timedelta) -> str:
@@ -108,7 +116,7 @@ def record_unforeseen(
 
     It is retried as any other trouble, so that the export ends in words and not never.
     """
-    _log.error("step met the unforeseen", export_id=str(export.id), exc_info=error)
+    _log.error("step met the unforeseen", exc_info=error)
     trouble = Transient("unforeseen", f"the worker met what it did not foresee ({error!r:.200})")
     with kit.sessions.begin() as session:
         if held := claims.held(session, export.id, export.claim):

@@ -57,8 +57,10 @@ class Governor:
 
     def watch(self, session: Session) -> None:
         """Raise the alarm where the record of a file that is lacking will soon be gone."""
-        if self.danger(session) is not None and self._oldest is not None:
-            self._say("file in danger", done_at=self._oldest.isoformat(), erased_after_hours=72)
+        if self.danger(session) is None or self._oldest is None:
+            return
+        if self._is_to_be_said("danger"):
+            _log.error("file in danger", done_at=self._oldest.isoformat())
 
     def danger(self, session: Session) -> datetime | None:
         """Return by when what was done is in danger now; None where no file of it is lacking."""
@@ -72,7 +74,10 @@ class Governor:
     def _governed(self, session: Session, now: datetime) -> int:
         most, settings = self._settings.max_exporting, self._settings
         if not _has_room(settings):
-            self._say("nothing is exported: SCRATCH_DIR is full", folder=str(settings.scratch_dir))
+            if self._is_to_be_said("full"):
+                _log.error(
+                    "nothing is exported: SCRATCH_DIR is full", folder=str(settings.scratch_dir)
+                )
             return 0
         waiting = claims.count(session, (State.DOWNLOADING,), account=self._account)
         brought, since = claims.stored_since(session, now - LATELY, account=self._account)
@@ -83,15 +88,17 @@ class Governor:
             lately=now - (since or now),
             backlog=settings.download_backlog,
         )
-        if window < most and waiting:
-            self._say("fewer are exported: files wait", window=window, waiting=waiting)
+        if window < most and waiting and self._is_to_be_said("fewer"):
+            _log.warning("fewer are exported: files wait", window=window, waiting=waiting)
         return window
 
-    def _say(self, what: str, **facts: object) -> None:
+    def _is_to_be_said(self, what: str) -> bool:
+        """Return whether that was not said for a while."""
         said_at, now = self._said_at.get(what), self._now()
-        if said_at is None or now - said_at >= SAY_EVERY:
-            self._said_at[what] = now
-            _log.warning(what, **facts)
+        if said_at is not None and now - said_at < SAY_EVERY:
+            return False
+        self._said_at[what] = now
+        return True
 
 
 def _has_room(settings: Settings) -> bool:

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import copy_context
 from datetime import timedelta
 from threading import Event, Lock, Thread
 from types import TracebackType
@@ -73,7 +74,12 @@ class Heartbeat:
         self._lost = Event()
         self._interrupt: Callable[[], None] | None = None
         self._interrupt_lock = Lock()
-        self._thread = Thread(target=self._beat, name=f"heartbeat-{export.id}", daemon=True)
+        self._thread = Thread(
+            target=copy_context().run,  # so that its lines name what the step's do
+            args=(self._beat,),
+            name=f"heartbeat-{export.id}",
+            daemon=True,
+        )
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -161,7 +167,7 @@ class Heartbeat:
                         bytes_per_second=self._rate.of(self._bytes_done, time.monotonic()),
                     )
             except SQLAlchemyError:
-                _log.warning("claim not renewed", export_id=str(self._export_id))
+                _log.warning("claim not renewed")
                 renewed = now < self._held_until  # nobody can have taken it before it ran out
             else:
                 self._held_until = now + life if renewed else now

@@ -11,7 +11,7 @@ from worker import pace
 from worker.cloudslicer import Job, JobState
 from worker.cloudslicer.reply import NOT_FOUND
 from worker.errors import ExportError, Permanent, Transient
-from worker.logs import get_logger
+from worker.logs import about, get_logger
 from worker.steps import failure, renewal, withdraw
 from worker.steps.kit import Kit
 from worker.steps.persistence import persist
@@ -43,13 +43,14 @@ def look(kit: Kit, export: Export) -> list[Wake]:
         kit: what to work with.
         export: claimed for this.
     """
-    try:
-        return _look_at(kit, export)
-    except SQLAlchemyError:
-        raise
-    except Exception as error:  # noqa: BLE001  (the boundary of a row in a batch)
-        failure.record_unforeseen(kit, export, error)
-        return []
+    with about(export_id=export.id):
+        try:
+            return _look_at(kit, export)
+        except SQLAlchemyError:
+            raise
+        except Exception as error:  # noqa: BLE001  (the boundary of a row in a batch)
+            failure.record_unforeseen(kit, export, error)
+            return []
 
 
 def _look_at(kit: Kit, export: Export) -> list[Wake]:
@@ -72,7 +73,7 @@ def _looked(kit: Kit, export: Export, answer: Job | ExportError, *, late: bool) 
     with kit.sessions.begin() as session:
         held = claims.held(session, export.id, export.claim)
         if held is None:
-            _log.warning("outcome dropped", export_id=str(export.id), state=str(export.state))
+            _log.warning("outcome dropped", state=str(export.state))
             return []
         return learned(kit, session, held, answer, late=late)
 
@@ -107,6 +108,7 @@ def _next(export: Export, *, now: datetime) -> list[Wake]:
     if export.unwanted_since is not None and export.state is State.DOWNLOADING:
         done = f"no request wants it any more; job {export.job_id} was done at Uplynk"
         export.cancel("cancelled", done, now=now)
+        _log.info("export cancelled", message=export.error_message)
     elif export.unwanted_since is not None and export.state is State.EXPORTING:
         export.release(due_at=now)
     if export.state is State.EXPORTING:
@@ -157,11 +159,13 @@ def _learn(kit: Kit, export: Export, job: Job, *, late: bool, now: datetime) -> 
             raise _out_of_time(kit, job)
         case JobState.CANCELLED:
             _stopped(kit, export, job, now=now)
+            _log.info("export cancelled", message=export.error_message)
         case _:  # waiting (again), assigned, or a word that nobody has heard of
             export.recovered()
             withdraw.forget_unheard(export, now=now)
             age = now - (export.job_created_at or export.state_since)
             export.release(due_at=now + kit.until_next_look(age))
+            _log.debug("job not done yet", polls=export.polls)
 
 
 def _stopped(kit: Kit, export: Export, job: Job, *, now: datetime) -> None:
@@ -191,6 +195,7 @@ def _have_url(export: Export, job: Job, *, now: datetime) -> None:
         export.recovered()
     export.url, export.done_at = job.url, job.finished_at or now
     export.advance(State.DOWNLOADING, now=now, reason="Uplynk is done")
+    _log.info("job done", polls=export.polls)
 
 
 def is_late(kit: Kit, export: Aged, *, now: datetime) -> bool:

@@ -8,6 +8,7 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextvars import copy_context
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -18,7 +19,7 @@ from sqlalchemy.orm import Session
 from models import Channel, Notification, Request, deliveries
 from worker import pace
 from worker.errors import Stopping, Undelivered
-from worker.logs import get_logger
+from worker.logs import about, get_logger
 from worker.steps.kit import Kit
 from worker.steps.persistence import persist
 from worker.steps.report import Report, Step, Wake
@@ -55,7 +56,8 @@ def notify(kit: Kit) -> Report:
         while True:
             if not (message.is_over or kit.stopping()):
                 for pair in _taken(kit, Counter(under_way.values())):
-                    under_way[pool.submit(_tell, kit, *pair)] = pair[0].receiver
+                    own = copy_context()  # what it logs names this task too
+                    under_way[pool.submit(own.run, _tell, kit, *pair)] = pair[0].receiver
             if not under_way:
                 break
             told = _landed(under_way)
@@ -119,7 +121,7 @@ def _tell(kit: Kit, notification: Notification, request: Request) -> _Told:
     except (Undelivered, Stopping) as error:
         return _Told(notification, error)
     except Exception as error:  # noqa: BLE001  (the boundary of a row in a batch)
-        _log.error("notification met the unforeseen", exc_info=error)
+        _log.error("notification met the unforeseen", request_id=request.id, exc_info=error)
         return _Told(notification, Undelivered(f"unforeseen: {error!r:.200}"))
     return _Told(notification)
 
@@ -165,13 +167,12 @@ def _settle(
     held.last_error = str(error)
     held.due_at = None if delay is None else now + delay
     held.dead_at = now if delay is None else None
-    say = _log.error if delay is None else _log.warning
-    say(
-        "notification given up" if delay is None else "notification not delivered",
-        request_id=held.request_id,
-        attempt=held.attempts,
-        message=held.last_error,
-    )
+    said = {"attempt": held.attempts, "message": held.last_error}
+    with about(request_id=held.request_id):
+        if delay is None:
+            _log.error("notification given up", **said)
+        else:
+            _log.warning("notification not delivered", **said)
 
 
 def _again(kit: Kit, held: Notification, error: Undelivered) -> timedelta | None:

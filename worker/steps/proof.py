@@ -26,7 +26,7 @@ def check_audio(kit: Kit, export: Export, film: Film) -> None:
     if film.audio_codec is None or film.audio_profile is None or film.audio_profile in profiles:
         return
     said = f"{export.audio} was asked for, and the film's sound is {film.audio_profile}"
-    _log.warning("sound is another", export_id=str(export.id), message=said)
+    _log.warning("sound is another", message=said)
     if kit.settings.audio_mismatch == "fail":
         raise Permanent("audio_mismatch", f"{said} (AUDIO_MISMATCH)")
 
@@ -46,7 +46,7 @@ def check_duration(kit: Kit, export: Export, film: Film) -> float | None:
     if abs(lacking) <= max(kit.settings.duration_tolerance_seconds, DRIFT * seconds):
         return seconds
     said = f"the film lasts {film.duration_seconds:.1f} s, and its asset {seconds:.1f} s"
-    _log.warning("duration is another", export_id=str(export.id), message=said)
+    _log.warning("duration is another", message=said)
     if lacking > 0 and kit.settings.duration_mismatch == "fail":
         raise Permanent("duration_mismatch", f"{said} (DURATION_MISMATCH)")
     return seconds
@@ -59,7 +59,5 @@ def _asset_seconds(kit: Kit, export: Export) -> float | None:
     try:
         return kit.slicer.get_asset(export.asset).duration_seconds
     except ExportError as error:
-        _log.warning(
-            "duration not told", export_id=str(export.id), code=error.code, message=error.message
-        )
+        _log.warning("duration not told", code=error.code, message=error.message)
         return None

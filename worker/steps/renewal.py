@@ -5,11 +5,14 @@ from datetime import datetime, timedelta
 from sqlalchemy.orm import Session
 
 from models import Export
+from worker.logs import get_logger
 from worker.steps.kit import Kit
 from worker.steps.wanted import take_turn, waiting
 
 # Uplynk erases a job 72 hours after it ended (uplynk-api: life cycle); clocks may differ.
 ERASED_AFTER = timedelta(hours=71)
+
+_log = get_logger(__name__)
 
 
 def renew_lost(kit: Kit, session: Session, export: Export, *, now: datetime) -> None:
@@ -53,4 +56,5 @@ def renew(session: Session, export: Export, *, now: datetime, renewals: int) -> 
     for request in requests:
         request.export = successor
     session.flush()
+    _log.info("export renewed", export_id=str(successor.id), message=f"instead of {export.id}")
     return successor

@@ -10,7 +10,7 @@ from models import Export, Request, State, outbox
 from models.state import UNDER_WAY
 from worker.cloudslicer.reply import NOT_FOUND, REFUSED
 from worker.errors import InvalidRequest
-from worker.logs import get_logger
+from worker.logs import about, get_logger
 from worker.steps.create import join, under_way
 from worker.steps.renewal import renew
 from worker.steps.report import Report, Step, Wake
@@ -72,7 +72,7 @@ def retry(
         InvalidRequest: there is no such request, or it made no sense when it came.
     """
     check_id(request_id)
-    with sessions.begin() as session:
+    with about(request_id=request_id), sessions.begin() as session:
         return _retried(session, request_id, now=now, by=by)[0]
 
 
@@ -104,7 +104,7 @@ def retry_failed(
             .limit(MOST_AT_ONCE)
         ).all()
     for request_id in chosen:
-        with sessions.begin() as session:
+        with about(request_id=request_id), sessions.begin() as session:
             report, is_taken_up = _retried(session, request_id, now=now, by=by, only=only)
             wakes += report.wakes
             count += is_taken_up

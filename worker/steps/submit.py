@@ -18,7 +18,7 @@ from worker.errors import (
     Stopping,
     Transient,
 )
-from worker.logs import get_logger
+from worker.logs import about, get_logger
 from worker.steps import adoption, failure, probe, renewal
 from worker.steps.heartbeat import Heartbeat
 from worker.steps.kit import Kit
@@ -75,13 +75,14 @@ def _step(kit: Kit, export: Export, *, is_new: bool) -> list[Wake]:
 
     Whether Uplynk was asked by then is not known: it stays `submitting`, and its job is looked for.
     """
-    try:
-        return _ask(kit, export) if is_new else _find(kit, export)
-    except SQLAlchemyError:
-        raise
-    except Exception as error:  # noqa: BLE001  (the boundary of a row in a batch)
-        failure.record_unforeseen(kit, export, error, least=kit.settings.submit_settle)
-        return []
+    with about(export_id=export.id):
+        try:
+            return _ask(kit, export) if is_new else _find(kit, export)
+        except SQLAlchemyError:
+            raise
+        except Exception as error:  # noqa: BLE001  (the boundary of a row in a batch)
+            failure.record_unforeseen(kit, export, error, least=kit.settings.submit_settle)
+            return []
 
 
 def _has_work(kit: Kit) -> bool:
@@ -230,6 +231,7 @@ def _not_there(kit: Kit, export: Export) -> list[Wake]:
 
 def _drop(export: Export, *, now: datetime) -> None:
     export.cancel("cancelled", "no request wants it any more; Uplynk has no job for it", now=now)
+    _log.info("export cancelled", message=export.error_message)
 
 
 def _again(export: Export) -> list[Wake]:
@@ -238,7 +240,7 @@ def _again(export: Export) -> list[Wake]:
 
 def _orphaned(kit: Kit, export: Export, job: Job) -> list[Wake]:
     """Stop a job that came so late that its export has another, or has ended."""
-    _log.error("job of no export", export_id=str(export.id), asset=export.asset)
+    _log.error("job of no export", asset=export.asset)
     stop(kit, job.id)
     return []
 
@@ -264,7 +266,7 @@ def _had(kit: Kit, export: Export, job: Job, reason: str, *, is_found: bool) -> 
         held = held or claims.unanswered(session, export.id)
         other = _owner_of(session, job.id)
         if held is None:
-            _log.warning("outcome dropped", export_id=str(export.id), state=str(export.state))
+            _log.warning("outcome dropped", state=str(export.state))
             return [] if other else None
         now = kit.now()
         if other and is_found:
@@ -276,6 +278,7 @@ def _had(kit: Kit, export: Export, job: Job, reason: str, *, is_found: bool) -> 
                 f"Uplynk answered with job {job.id}, which export {other} has already",
                 now=now,
             )
+            failure.tell_end(held)
             return []
         if held.state is State.REQUESTED:
             held.advance(State.SUBMITTING, now=now, reason="the answer came late")
@@ -284,7 +287,7 @@ def _had(kit: Kit, export: Export, job: Job, reason: str, *, is_found: bool) -> 
         held.job_id, held.job_state, held.job_created_at = job.id, job.word, now
         if held.unwanted_since is None:  # else the poll is to have it cancelled, at once
             held.due_at = now + kit.until_next_look(timedelta())
-        _log.info("export under way", export_id=str(held.id), asset=held.asset)
+        _log.info("export under way", asset=held.asset)
         return [Wake(Step.POLL, at=held.due_at)]
 
 

@@ -23,7 +23,7 @@ from models.database import inserted
 from worker.cloudslicer import Job, JobState
 from worker.cloudslicer.allowance import Kind
 from worker.errors import ClaimLost, ExportError, Permanent, Transient
-from worker.logs import get_logger
+from worker.logs import about, forget, get_logger
 from worker.steps import listing, look, withdraw
 from worker.steps.kit import Kit
 from worker.steps.report import Wake
@@ -112,7 +112,7 @@ def survey(kit: Kit, *, until: datetime) -> Seen:
     try:
         _read(kit, turn, seen, until)
     except ClaimLost:
-        _log.info("survey taken over", account=kit.slicer.owner)
+        _log.debug("survey taken over")
     return seen
 
 
@@ -141,6 +141,7 @@ def _read_on(kit: Kit, turn: _Turn, seen: Seen, until: datetime) -> None:
             break
         seen.pages += 1
         _see(kit, turn, seen, page)
+        _log.debug("page of jobs read", jobs=len(page))
         if turn.barren >= max(MOST_BARREN_PAGES, turn.unseen // MOST_BARREN_PART):
             break
     shows_enough = turn.unseen <= FEW
@@ -164,6 +165,7 @@ def _see(kit: Kit, turn: _Turn, seen: Seen, page: Sequence[Job]) -> None:
         raise
     except Exception:  # noqa: BLE001  (the boundary of a batch; its jobs are asked for one by one)
         _log.exception("page met the unforeseen")
+        forget("export_id")
         rows = []
     seen.looked += len(rows)
     turn.unseen -= sum(row.due_at <= turn.begun_at for row in rows)
@@ -193,7 +195,8 @@ def _set_down(
     ).all()
     wakes: list[Wake] = []
     for export in exports:
-        wakes += look.learned(kit, session, export, jobs[str(export.job_id)])
+        with about(export_id=export.id):
+            wakes += look.learned(kit, session, export, jobs[str(export.job_id)])
     return list(dict.fromkeys(wakes))
 
 
@@ -283,7 +286,7 @@ def _leave(kit: Kit, turn: _Turn) -> None:
 
 def _end(kit: Kit, turn: _Turn, *, rest: timedelta | None, why: str | None) -> None:
     if why is not None:
-        _log.warning("jobs are asked for one by one", why=why)
+        _log.warning("jobs are asked for one by one", message=why)
     rests_until = kit.now() + rest if rest is not None else None
     with kit.sessions.begin() as session:
         _update(

@@ -80,7 +80,7 @@ def _withdrawn(kit: Kit, export: Export, answer: Job | ExportError) -> list[Wake
     with kit.sessions.begin() as session:
         held = claims.held(session, export.id, export.claim)
         if held is None:
-            _log.warning("outcome dropped", export_id=str(export.id), state=str(export.state))
+            _log.warning("outcome dropped", state=str(export.state))
             return []
         now = kit.now()
         if isinstance(answer, ExportError) and not _is_gone(held, answer, now=now):
@@ -99,6 +99,7 @@ def _withdrawn(kit: Kit, export: Export, answer: Job | ExportError) -> list[Wake
             held.release(due_at=now)  # it is paid for, and an ordinary look takes it on
             return _again(held)
         held.cancel("cancelled", f"no request wants it any more; {_fate(answer)}", now=now)
+        _log.info("export cancelled", message=held.error_message)
         renewal.renew_withdrawn(session, held, now=now)
         return [Wake(Step.SUBMIT)]
 
