@@ -60,6 +60,8 @@ class Request(Base):
     created_at: Mapped[datetime]
     cancelled_at: Mapped[datetime | None]  # when it was detached from its export
     retried_by: Mapped[str | None] = mapped_column(String(155))  # the message that last did
+    # the span that set it down, as the header `traceparent` of W3C's Trace Context has it
+    trace_context: Mapped[str | None] = mapped_column(String(64))
     error_code: Mapped[str | None] = mapped_column(String(64))  # only if it was refused
     error_message: Mapped[str | None] = mapped_column(Text)
 

@@ -26,6 +26,7 @@ class Receiver:
         events: those that were taken, in their order.
         came: how many came, whatever became of them.
         over: ends every delay.
+        traceparents: by which those that were taken say what trace they are of.
     """
 
     url: str
@@ -36,6 +37,7 @@ class Receiver:
     events: list[dict[str, Any]] = field(default_factory=list)
     came: int = 0
     over: Event = field(default_factory=Event)
+    traceparents: list[str] = field(default_factory=list)
 
     def take(self, body: bytes, headers: dict[str, str]) -> int:
         """Return the status that one is answered with; it is kept if that is a success."""
@@ -45,6 +47,7 @@ class Receiver:
         assert headers["webhook-id"] == json.loads(body)["id"]
         if self.status < 300:
             self.events.append(json.loads(body))
+            self.traceparents.append(headers.get("traceparent", ""))
         return self.status
 
 

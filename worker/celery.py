@@ -4,6 +4,7 @@ All of Celery's policy stands here, and `tests/unit/test_celery_policy.py` reads
 """
 
 import logging
+import os
 import signal
 from collections.abc import Callable
 from contextlib import suppress
@@ -21,6 +22,9 @@ from celery.signals import (
     setup_logging,
     task_postrun,
     task_prerun,
+    worker_process_init,
+    worker_process_shutdown,
+    worker_shutdown,
     worker_shutting_down,
 )
 from celery.utils.log import mlevel
@@ -29,7 +33,7 @@ from click.core import ParameterSource
 from kombu.entity import Exchange, Queue
 from kombu.exceptions import OperationalError
 
-from worker import logs, parent, rendezvous, transport
+from worker import logs, parent, rendezvous, tracing, transport
 from worker.alarm import Alarm
 from worker.errors import SettingsError, Transient
 from worker.metrics.endpoint import Endpoint, serve
@@ -45,6 +49,9 @@ DOWNLOADS = "downloads"  # long ones
 
 # What a message holds: positional and keyword arguments, and what to do afterwards.
 _PARTS = (list | tuple, dict, dict | None)
+
+# The tasks that are woken, beside those that a CMS sends.
+WAKE_UPS = frozenset(map(str, Step)) - {str(Step.CREATE), str(Step.CANCEL), str(Step.RETRY)}
 
 # How often a worker's timer looks whether a step's time has come.
 TICK_SECONDS = 0.2
@@ -223,7 +230,8 @@ def wake(app: Celery, step: Step, **arguments: str) -> None:
     """
     expires = app.conf.sweep_seconds if step is Step.SWEEP else None
     try:
-        app.send_task(str(step), kwargs=arguments, expires=expires)
+        with tracing.apart():
+            app.send_task(str(step), kwargs=arguments, expires=expires)
     except broker_errors(app):
         if step is Step.RETRY:
             raise Transient("broker_unavailable", "the rest of it can't be sent") from None
@@ -285,6 +293,19 @@ def _load(instance: Any, **_: object) -> None:  # noqa: ANN401  (Celery's worker
     """Load what downloads need, where there are any, before the pool forks: children share it."""
     if DOWNLOADS in instance.app.amqp.queues.consume_from:
         import_module("worker.transfer.verify")
+    if not instance.pool_cls.__module__.endswith("prefork"):  # whose children trace, each alone
+        _trace()
+
+
+@worker_process_init.connect
+def _trace(**_: object) -> None:
+    tracing.start(os.environ, api_url=f"{settings.uplynk_api_url}/api2/", dropped=WAKE_UPS)
+
+
+@worker_process_shutdown.connect
+@worker_shutdown.connect
+def _end_traces(**_: object) -> None:
+    tracing.stop()
 
 
 @worker_shutting_down.connect

@@ -145,6 +145,8 @@ def configure(style: str, *, level: int = logging.INFO, file: str | None = None)
     pool.setLevel(max(level, logging.WARNING))
     # its lines hold whole URLs, signed ones too; what went wrong we say ourselves
     logging.getLogger("urllib3").setLevel(logging.ERROR)
+    # one line is enough for spans that could not be sent, and not one for each try
+    logging.getLogger("opentelemetry.exporter").setLevel(logging.ERROR)
     # it shows the whole arguments of each message, what a CMS meant for itself among them
     logging.getLogger("celery.pool").setLevel(logging.INFO)
     for name, least in CHATTER.items():

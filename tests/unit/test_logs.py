@@ -28,7 +28,10 @@ SECRET = "hunter2-hunter2"
 def _as_before() -> Iterator[None]:
     """Leave the process' logging as it was found."""
     root = logging.getLogger()
-    set_here = [logging.getLogger(name) for name in ("urllib3", "celery.pool", *logs.CHATTER)]
+    set_here = [
+        logging.getLogger(name)
+        for name in ("urllib3", "opentelemetry.exporter", "celery.pool", *logs.CHATTER)
+    ]
     levels = {logger: logger.level for logger in (root, *set_here)}
     handlers, configuration = list(root.handlers), structlog.get_config()
     yield

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from models import Audio, Export, Request, admission, outbox
 from models.database import inserted
 from models.export import IS_UNDER_WAY
+from worker import tracing
 from worker.cloudslicer.job import storable
 from worker.errors import InvalidRequest, Transient
 from worker.logs import about, get_logger
@@ -76,7 +77,7 @@ def _recorded(
                 " another wish needs an id of its own"
             )
         return known
-    request = Request(**wish.row(request_id, now=now))
+    request = Request(**wish.row(request_id, now=now), trace_context=tracing.current())
     # first the request: where the same message is a moment ahead in another worker, this waits
     # for it, and no export is begun that nobody asked for
     if not inserted(session, request):

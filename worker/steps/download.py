@@ -8,7 +8,7 @@ from functools import partial
 from uuid import UUID
 
 from models import Export, State, claims
-from worker import pace
+from worker import pace, tracing
 from worker.errors import ClaimLost, ExportError, Permanent, Stopping, Transient
 from worker.logs import about, get_logger
 from worker.settings import Settings
@@ -56,7 +56,7 @@ def download(kit: Kit, export_id: UUID) -> Report:
     export = _taken(kit)
     if export is None:
         return Report({"export_id": str(export_id), "state": "not due"})
-    with about(export_id=export.id):
+    with about(export_id=export.id), tracing.step("download", kit.sessions, export):
         return _downloaded(kit, export)
 
 

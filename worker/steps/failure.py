@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta
 
 from models import Export, State, claims
-from worker import pace
+from worker import pace, tracing
 from worker.errors import ExportError, Transient
 from worker.logs import get_logger
 from worker.steps.kit import Kit
@@ -62,6 +62,7 @@ def record(
             export.attempts + 1, random=kit.random, retry_after=error.retry_after
         )
         export.put_off(max(delay, least or delay), now=now)
+    tracing.trouble(error.code)
     if export.state is State.FAILED:
         tell_end(export)
         return

@@ -7,7 +7,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from models import Export, State, StopCause, claims
-from worker import pace
+from worker import pace, tracing
 from worker.cloudslicer import Job, JobState
 from worker.cloudslicer.reply import NOT_FOUND
 from worker.errors import ExportError, Permanent, Transient
@@ -99,6 +99,8 @@ def learned(
     except ExportError as error:
         failure.record(kit, export, error, now=now)
         renewal.renew_lost(kit, session, export, now=now)
+    if export.state is not State.EXPORTING:
+        tracing.past("at uplynk", session, export, export.job_created_at or now, now)
     renewal.renew_withdrawn(session, export, now=now)
     return _next(export, now=now)
 

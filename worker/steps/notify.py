@@ -17,7 +17,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from models import Channel, Notification, Request, deliveries
-from worker import pace
+from worker import pace, tracing
 from worker.errors import Stopping, Undelivered
 from worker.logs import about, get_logger
 from worker.steps.kit import Kit
@@ -55,9 +55,10 @@ def notify(kit: Kit) -> Report:
     with ThreadPoolExecutor(MOST_AT_ONCE, thread_name_prefix="notify") as pool:
         while True:
             if not (message.is_over or kit.stopping()):
-                for pair in _taken(kit, Counter(under_way.values())):
-                    own = copy_context()  # what it logs names this task too
-                    under_way[pool.submit(own.run, _tell, kit, *pair)] = pair[0].receiver
+                for each, request in _taken(kit, Counter(under_way.values())):
+                    tell = partial(_tell, kit, each, request)
+                    # in a context like this one: what it logs names this task too
+                    under_way[pool.submit(copy_context().run, tell)] = each.receiver
             if not under_way:
                 break
             told = _landed(under_way)
@@ -117,7 +118,8 @@ def _taken(kit: Kit, busy: Counter[str]) -> list[tuple[Notification, Request]]:
 
 def _tell(kit: Kit, notification: Notification, request: Request) -> _Told:
     try:
-        _deliver(kit, notification, request)
+        with tracing.delivery(request):
+            _deliver(kit, notification, request)
     except (Undelivered, Stopping) as error:
         return _Told(notification, error)
     except Exception as error:  # noqa: BLE001  (the boundary of a row in a batch)

@@ -8,6 +8,7 @@ from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from models import Audio, Export, State, admission, claims
+from worker import tracing
 from worker.cloudslicer import Job
 from worker.cloudslicer.allowance import Kind
 from worker.errors import (
@@ -75,7 +76,7 @@ def _step(kit: Kit, export: Export, *, is_new: bool) -> list[Wake]:
 
     Whether Uplynk was asked by then is not known: it stays `submitting`, and its job is looked for.
     """
-    with about(export_id=export.id):
+    with about(export_id=export.id), tracing.step("submit", kit.sessions, export):
         try:
             return _ask(kit, export) if is_new else _find(kit, export)
         except SQLAlchemyError:

@@ -2,6 +2,7 @@
 
 import time
 from contextlib import closing, nullcontext
+from contextvars import copy_context
 from threading import Condition, Thread
 from types import TracebackType
 from typing import Self
@@ -236,7 +237,9 @@ class Streams:
             helper = self._helpers.get(number)
             if helper is None or not helper.is_alive():
                 name = f"stream-{number}-{self._part.path.stem}"
-                helper = Thread(target=self._help, args=(number,), name=name, daemon=True)
+                # in a context like this one: what is traced here, is there
+                run = copy_context().run
+                helper = Thread(target=run, args=(self._help, number), name=name, daemon=True)
                 try:
                     helper.start()
                 except RuntimeError:  # this machine has no more threads to give
