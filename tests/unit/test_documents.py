@@ -10,7 +10,6 @@ from pydantic_core import PydanticUndefined
 
 from tests import errors_page, settings_page
 from worker.logs import FIELDS
-from worker.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 
