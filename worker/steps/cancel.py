@@ -37,6 +37,7 @@ def _cancelled(sessions: sessionmaker[Session], request_id: str, *, now: datetim
         if request is None:
             request = Request(id=request_id, created_at=now, cancelled_at=now)
             if inserted(session, request):
+                _log.info("request withdrawn")
                 return _told(request)
             request, export = locked(session, request_id)  # it came in this very moment
         if request is None or export is None or request.state in TERMINAL:
