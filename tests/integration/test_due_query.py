@@ -418,8 +418,13 @@ SORTED = {
     *("failed lately", "time in each state", "under way"),
     *("found by asset", "requests found by asset"),
 }
-# These count all that is in an index, whose columns after the first are of no use to them.
-AS_GOOD = {"under way": "uq_exports_under_way", "ended": "ix_exports_of_asset"}
+# These count all that is in an index, whose columns after the first are of no use to them; or most of
+# what is in it.
+AS_GOOD = {
+    "under way": "uq_exports_under_way",
+    "ended": "ix_exports_of_asset",
+    "a receiver that rests": "ix_notifications_due",
+}
 # These may read what they find in whatever order it lies.
 ORDERLESS = {
     *("of a page", "stored of a list", "old stored", "old without a file"),
