@@ -33,7 +33,7 @@ IS_UNDER_WAY = text(
 )
 _IS_DUE = text("due_at IS NOT NULL")
 _IS_REQUESTED = text(f"state = '{State.REQUESTED}'")
-_IS_STORED = text(f"state = '{State.STORED}'")
+IS_STORED = text(f"state = '{State.STORED}'")
 IS_WITHOUT_FILE = text(f"state IN ('{State.FAILED}', '{State.CANCELLED}')")
 _IS_DOWNLOADING = text(f"state = '{State.DOWNLOADING}'")
 _IS_UNWANTED = text("unwanted_since IS NOT NULL AND due_at IS NOT NULL")
@@ -96,18 +96,26 @@ class Export(Base):
             postgresql_where=_IS_DOWNLOADING,
             sqlite_where=_IS_DOWNLOADING,
         ),
-        # claims.stored_since, pruning.old_exports
+        # claims.stored_since, pruning.old_exports, listing
         Index(
             "ix_exports_stored",
             "account",
             "state_since",
-            postgresql_where=_IS_STORED,
-            sqlite_where=_IS_STORED,
+            postgresql_where=IS_STORED,
+            sqlite_where=IS_STORED,
         ),
-        # pruning.old_exports
+        # pruning.old_exports, listing
         Index(
             "ix_exports_without_file",
             "account",
+            "state_since",
+            postgresql_where=IS_WITHOUT_FILE,
+            sqlite_where=IS_WITHOUT_FILE,
+        ),
+        # listing: those that ended with a code
+        Index(
+            "ix_exports_of_code",
+            "error_code",
             "state_since",
             postgresql_where=IS_WITHOUT_FILE,
             sqlite_where=IS_WITHOUT_FILE,
@@ -117,8 +125,8 @@ class Export(Base):
             "ix_exports_of_asset",
             "account",
             "asset",
-            postgresql_where=_IS_STORED,
-            sqlite_where=_IS_STORED,
+            postgresql_where=IS_STORED,
+            sqlite_where=IS_STORED,
         ),
         # claims.take for polls of those that are to be stopped
         Index(

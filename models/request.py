@@ -14,6 +14,10 @@ from models.state import Audio, State
 
 _IS_OF_A_BATCH = text("batch IS NOT NULL")
 _IS_WITHOUT_EXPORT = text("export_id IS NULL")
+_HAS_REQUESTER = text("requester <> ''")
+_IS_WITHDRAWN = text("cancelled_at IS NOT NULL")
+
+REFUSED = "invalid_request"  # the code of every request that made no sense
 
 
 class Request(Base):
@@ -35,7 +39,23 @@ class Request(Base):
             postgresql_where=_IS_OF_A_BATCH,
             sqlite_where=_IS_OF_A_BATCH,
         ),
-        # pruning.old_requests
+        Index("ix_requests_of_asset", "asset", "created_at"),  # listing
+        # listing: those of who asked
+        Index(
+            "ix_requests_of_requester",
+            "requester",
+            "created_at",
+            postgresql_where=_HAS_REQUESTER,
+            sqlite_where=_HAS_REQUESTER,
+        ),
+        # listing: those that were withdrawn
+        Index(
+            "ix_requests_withdrawn",
+            "cancelled_at",
+            postgresql_where=_IS_WITHDRAWN,
+            sqlite_where=_IS_WITHDRAWN,
+        ),
+        # pruning.old_requests, listing
         Index(
             "ix_requests_without_export",
             "created_at",
