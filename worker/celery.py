@@ -28,12 +28,13 @@ from celery.signals import (
     worker_shutting_down,
 )
 from celery.utils.log import mlevel
+from celery.worker.request import Request
 from celery.worker.strategy import default as default_strategy
 from click.core import ParameterSource
 from kombu.entity import Exchange, Queue
 from kombu.exceptions import OperationalError
 
-from worker import logs, parent, rendezvous, tracing, transport
+from worker import logs, parent, rendezvous, shown, tracing, transport
 from worker.alarm import Alarm
 from worker.errors import SettingsError, Transient
 from worker.metrics.endpoint import Endpoint, serve
@@ -247,6 +248,7 @@ def broker_errors(app: Celery) -> tuple[type[BaseException], ...]:
 def careful(task: Any, app: Celery, consumer: Any, **options: Any) -> Callable[..., None]:  # noqa: ANN401  (Celery's)
     """Return Celery's way of taking a task's messages, for those that are calls of it.
 
+    What Flower and the log tell of their arguments is not up to who sent them.
     Celery takes any JSON for one: a body such as `null` ends the worker, and then the next one that
     is given it.
     """
@@ -254,6 +256,9 @@ def careful(task: Any, app: Celery, consumer: Any, **options: Any) -> Callable[.
 
     def handle(message: Any, body: Any, ack: Any, reject: Any, *more: Any, **rest: Any) -> None:  # noqa: ANN401  (same)
         if _is_call(message.payload):
+            arguments, named = _arguments(message.payload)
+            told = {"argsrepr": shown.positional(arguments), "kwargsrepr": shown.named(named)}
+            message.headers = {**(message.headers or {}), **told}
             take(message, body, ack, reject, *more, **rest)
         else:
             _log.error("message thrown away: no call", task=task.name)
@@ -270,6 +275,21 @@ def _is_call(payload: object) -> bool:
         return False
     arguments, named = payload.get("args"), payload.get("kwargs")
     return {"id", "task"} <= payload.keys() and (type(arguments), type(named)) == (list, dict)
+
+
+def _arguments(payload: Any) -> tuple[Any, Any]:  # noqa: ANN401  (that of a call)
+    if isinstance(payload, list):
+        return payload[0], payload[1]
+    return payload["args"], payload["kwargs"]
+
+
+class Told(Request):
+    """A message in a worker's hands, of which `inspect` tells no more than Flower's events do."""
+
+    def info(self, safe: bool = False) -> Any:  # noqa: ANN401, FBT002  (Celery's)
+        """Return what it is."""
+        del safe
+        return super().info(safe=True)
 
 
 def _settings() -> Settings:

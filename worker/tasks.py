@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from celery import Task
-from celery.exceptions import Reject
+from celery.exceptions import Reject, Retry
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as NoConnectionFree
 
@@ -31,14 +31,17 @@ from worker.celery import (
     wake,
 )
 from worker.clock import local
-from worker.errors import InvalidRequest, Transient
+from worker.errors import ExportError, InvalidRequest, Permanent, Transient
 from worker.logs import get_logger
 from worker.outfit import outfit
-from worker.steps import Kit, Report, Step, Wake
+from worker.steps import Kit, Report, Step, Wake, ledger
+from worker.steps.ledger import Ledger
 from worker.steps.wish import Again, Question, Withdrawal, read_as
 
 # More downloads than this need not wait in the broker: SQL knows the others, and their order.
 MOST_WAITING = 8
+
+MOST_SHOWN = 200
 
 # How long a worker holds a request that it can't set down before it puts the message back.
 PUT_BACK_SECONDS = 1.0
@@ -64,16 +67,22 @@ def kit() -> Kit:
 
 
 class ExportTask(Task):
-    """What all tasks have in common: the step's wake-ups are sent, and its facts returned."""
+    """What all tasks have in common: the step's wake-ups are sent, and its facts returned.
+
+    A step that came to nothing raises why, after all else: an operator is not told that it went
+    well, though the failure is on record.
+    """
 
     abstract = True
     Strategy = "worker.celery:careful"
-    throws = (InvalidRequest, Transient)  # said in one line, without a traceback
+    Request = "worker.celery:Told"
+    throws = (InvalidRequest, Transient, Permanent)  # said in one line, without a traceback
 
     def __call__(self, *args: Any, **kwargs: Any) -> Mapping[str, object]:  # noqa: ANN401  (Celery's)
         """Take the step; what it wants woken is sent after all is committed."""
         try:
-            report: Report = super().__call__(*args, **kwargs)
+            with ledger.counted() as counts:
+                report: Report = super().__call__(*args, **kwargs)
         except (DBAPIError, NoConnectionFree) as error:
             # the first line only: PostgreSQL's details would show the row
             said, *_ = f"{getattr(error, 'orig', None) or error}".strip().splitlines() or [""]
@@ -87,7 +96,42 @@ class ExportTask(Task):
             send(each)
         if outbox.has_news(kit().sessions):
             send(Wake(Step.NOTIFY))
-        return report.facts
+        if counts.last is not None and len(counts.failures) >= report.took:
+            raise _came_to_nothing(counts)
+        return {**report.facts, **counts.facts()}
+
+
+def _came_to_nothing(counts: Ledger) -> ExportError:
+    """Return the last failure as an operator is to read it."""
+    assert counts.last is not None  # noqa: S101  (who calls this has seen to it)
+    code, message = counts.last.code, counts.last.message
+    if counts.again_at is None:
+        return Permanent(code, message)
+    seconds = max((counts.again_at - kit().now()).total_seconds(), 0)
+    return Transient(code, f"{message}; again in {seconds:.0f} s")
+
+
+class TriedAgain(Retry):
+    """Celery's retry, whose event tells what went wrong and nothing of itself."""
+
+    def __repr__(self) -> str:
+        return repr(self.exc)
+
+
+class StepTask(ExportTask):
+    """A wake-up: what a step could not do now is done later, by another message.
+
+    So a failure that is not the export's end is told as a retry (with no message of Celery's).
+    """
+
+    abstract = True
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Mapping[str, object]:  # noqa: ANN401  (Celery's)
+        """Take the step."""
+        try:
+            return super().__call__(*args, **kwargs)
+        except Transient as trouble:
+            raise TriedAgain(str(trouble), trouble) from None
 
 
 def send(wanted: Wake) -> None:
@@ -164,26 +208,29 @@ def retry(self: Task, *args: Any, **kwargs: Any) -> Report:  # noqa: ANN401  (wh
     return steps.retry(sessions, str(wanted.request_id), now=now, by=by)
 
 
-@app.task(name=str(Step.STATUS), base=ExportTask, ignore_result=False)
+# of its answer Flower is told the beginning: how it stands, and none of the CMS's metadata
+@app.task(
+    name=str(Step.STATUS), base=ExportTask, ignore_result=False, resultrepr_maxsize=MOST_SHOWN
+)
 def status(*args: Any, **kwargs: Any) -> Report:  # noqa: ANN401  (whatever was sent)
     """Answer how a request stands, where there is a result backend to put that; see `Question`."""
     wanted = read_as(Question, str(Step.STATUS), kwargs, args)
     return steps.status(kit().sessions, wanted.request_id)
 
 
-@app.task(name=str(Step.SUBMIT), base=ExportTask)
+@app.task(name=str(Step.SUBMIT), base=StepTask)
 def submit() -> Report:
     """Ask Uplynk for the exports that are due, as far as the window has room."""
     return steps.submit(kit())
 
 
-@app.task(name=str(Step.POLL), base=ExportTask)
+@app.task(name=str(Step.POLL), base=StepTask)
 def poll() -> Report:
     """Look at the jobs that are due for a look."""
     return steps.poll(kit())
 
 
-@app.task(name=str(Step.DOWNLOAD), base=ExportTask)
+@app.task(name=str(Step.DOWNLOAD), base=StepTask)
 def download(export_id: str) -> Report:
     """Bring the file of an export into storage."""
     with slots.one() as free:
@@ -192,28 +239,28 @@ def download(export_id: str) -> Report:
         return steps.download(kit(), UUID(export_id))
 
 
-@app.task(name=str(Step.CAPTIONS), base=ExportTask)
+@app.task(name=str(Step.CAPTIONS), base=StepTask)
 def captions() -> Report:
     """Ask again for captions that could not be told; in one place of the pool at the most."""
     with asking.one() as free:
         return steps.captions(kit()) if free else Report({"state": "asked for already"})
 
 
-@app.task(name=str(Step.NOTIFY), base=ExportTask)
+@app.task(name=str(Step.NOTIFY), base=StepTask)
 def notify() -> Report:
     """Tell the CMS what has become of its requests; in one place of the pool at the most."""
     with telling.one() as free:
         return steps.notify(kit()) if free else Report({"state": "told already"})
 
 
-@app.task(name=str(Step.CLEAN), base=ExportTask)
+@app.task(name=str(Step.CLEAN), base=StepTask)
 def clean() -> Report:
     """Delete what has served and what is old; in one place of the pool at the most."""
     with cleaning.one() as free:
         return steps.clean(kit()) if free else Report({"state": "cleaned already"})
 
 
-@app.task(name=str(Step.SWEEP), base=ExportTask)
+@app.task(name=str(Step.SWEEP), base=StepTask)
 def sweep() -> Report:
     """Wake whatever is overdue."""
     return steps.sweep(kit())

@@ -1,48 +1,21 @@
 """Flower, the real one: behind a password, on this machine only, and it shows no secret."""
 
-import os
-import subprocess
-import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from typing import Any
 
 import pytest
 import requests
+from playwright.sync_api import Page
 
 from tests.acceptance.stage import Stage
+from tests.browser import opened
 from tests.factories import an_asset
-from tests.services import free_port
+from tests.flowering import SECRET, USER, flower, played, settled
 from tests.waiting import wait_until
+from worker.steps import Step
 
 pytest.importorskip("flower")
-USER = ("editor", "hunter2-flower")
 PAGES = ["/", "/workers", "/tasks", "/broker", "/api/tasks", "/api/workers", "/metrics"]
-
-
-@contextmanager
-def flower(stage: Stage, **variables: str) -> Iterator[str]:
-    """Run Flower as anybody would by hand; gives its URL once it answers."""
-    port = free_port()
-    with (stage.folder / "flower.log").open("ab") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "celery", "-A", "worker", "flower", f"--port={port}"],
-            env={**os.environ, **stage.environment, **variables},
-            stdout=log,
-            stderr=log,
-        )
-    url = f"http://127.0.0.1:{port}"
-    try:
-        wait_until(lambda: answers(f"{url}/healthcheck"), what="Flower")
-        yield url
-    finally:
-        process.terminate()
-        process.wait(20)
-
-
-def answers(url: str) -> bool:
-    with suppress(requests.ConnectionError):
-        return requests.get(url, timeout=5).ok
-    return False
 
 
 def shown(url: str) -> Mapping[str, str]:
@@ -90,3 +63,49 @@ def test_it_shows_the_steps_of_an_export_and_no_secret(stage: Stage) -> None:
     assert str(export.url) not in everything
     assert USER[1] not in everything
     assert "w0@test" in everything
+
+
+def told(found: list[Mapping[str, Any]], step: Step, state: str, *words: str) -> Mapping[str, Any]:
+    """Return a task of this name and state that is told in these words."""
+    for task in found:
+        text = f"{task['kwargs']} {task['result']} {task['exception']}"
+        if (task["name"], task["state"]) == (step, state) and all(word in text for word in words):
+            return task
+    raise AssertionError((step, state, words, found))
+
+
+@pytest.mark.services
+@pytest.mark.timeout(180)
+def test_an_operator_reads_there_what_became_of_each_step(stage: Stage) -> None:
+    with flower(stage, FLOWER_BASIC_AUTH=":".join(USER)) as url:
+        played(stage)
+        found = settled(url)
+        assert {task["name"] for task in found} <= {str(step) for step in Step}
+        for task in found:
+            for member in ("args", "kwargs", "result", "exception"):
+                assert len(task[member] or "") < 1024, task
+        told(found, Step.CREATE, "SUCCESS", "'requester': 'newsroom'", "'metadata': <dict of 2>")
+        told(found, Step.CREATE, "FAILURE", "no-asset", "https://cms.example/hook?…")
+        told(found, Step.POLL, "SUCCESS", "'looked': 1", "'done': 1", "'calls': 1")
+        told(found, Step.DOWNLOAD, "SUCCESS", "'state': 'stored'", "'export_id'")
+        told(found, Step.SUBMIT, "SUCCESS", "'took': 1", "'calls': 1")
+        told(found, Step.SUBMIT, "FAILURE", "Uplynk refused")
+        retried = told(found, Step.DOWNLOAD, "RETRY", "file_unavailable", "again in")
+        with opened(width=1440, user=USER) as page:
+            read(page, url, retried)
+    assert SECRET not in str(found)
+
+
+def read(page: Page, url: str, retried: Mapping[str, Any]) -> None:
+    """Find in the browser what was tried again, and open it."""
+    page.goto(f"{url}/tasks")
+    page.get_by_role("button", name="Retried").click()
+    row = page.locator("#tasks-table tbody tr", has_text=retried["uuid"])
+    row.wait_for()
+    assert "again in" in row.inner_text()
+    assert "exports.download" in row.inner_text()
+    assert SECRET not in page.content()
+    page.goto(f"{url}/task/{retried['uuid']}")
+    text = page.locator("body").inner_text()
+    for said in ("exports.download", "RETRY", "file_unavailable", "again in"):
+        assert said in text

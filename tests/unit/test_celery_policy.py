@@ -13,7 +13,7 @@ from celery import Celery
 
 from tests.scraping import scraped
 from worker.celery import DOWNLOADS, EXPORTS, Census, Rouser, Teller, make_app
-from worker.errors import InvalidRequest, SettingsError, Transient
+from worker.errors import InvalidRequest, Permanent, SettingsError, Transient
 from worker.settings import Settings
 from worker.steps import Step
 
@@ -86,7 +86,13 @@ def test_a_worker_waits_for_its_broker_for_ever(app: Celery) -> None:
 
 def test_what_is_expected_is_said_without_a_traceback(app: Celery) -> None:
     for step in Step:
-        assert set(app.tasks[str(step)].throws) == {InvalidRequest, Transient}
+        assert set(app.tasks[str(step)].throws) == {InvalidRequest, Transient, Permanent}
+
+
+def test_what_is_told_of_a_message_is_not_up_to_who_sent_it(app: Celery) -> None:
+    for step in Step:
+        assert app.tasks[str(step)].Strategy == "worker.celery:careful"
+        assert app.tasks[str(step)].Request == "worker.celery:Told"
 
 
 def test_each_worker_has_a_timer_of_its_own(app: Celery) -> None:

@@ -69,4 +69,4 @@ def _abandon(export: Export, *, now: datetime) -> tuple[Wake, ...]:
 
 
 def _told(request: Request | None) -> Report:
-    return Report({"request_id": request.id, "state": str(request.state)} if request else {})
+    return Report({"state": str(request.state), "request_id": request.id} if request else {})

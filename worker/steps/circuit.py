@@ -13,6 +13,7 @@ from models.database import inserted
 from worker.cloudslicer.reply import CREDENTIALS
 from worker.errors import Permanent, Transient
 from worker.logs import get_logger
+from worker.steps import ledger
 
 # So many failures in a row, of whatever calls and workers, are no single export's trouble.
 TRIPS_AT = 5
@@ -102,6 +103,7 @@ class Circuit:
     @contextmanager
     def watching(self) -> Iterator[None]:
         """Note whether the call that is made in this context was answered."""
+        ledger.current().calls += 1
         try:
             yield
         except Permanent:

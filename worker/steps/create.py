@@ -58,7 +58,7 @@ def _created(
     with kit.sessions.begin() as session:
         request = _recorded(session, request_id, wish, kit.slicer.owner, now)
         export = request.export
-        facts = {"request_id": request_id, "state": str(request.state)}
+        facts = {"state": str(request.state), "request_id": request_id}
         if export is None:  # this very id was refused before, or cancelled
             return Report(facts)
         facts["export_id"] = str(export.id)

@@ -55,7 +55,7 @@ def download(kit: Kit, export_id: UUID) -> Report:
     """
     export = _taken(kit)
     if export is None:
-        return Report({"export_id": str(export_id), "state": "not due"})
+        return Report({"state": "not due", "export_id": str(export_id)})
     with about(export_id=export.id), tracing.step("download", kit.sessions, export):
         return _downloaded(kit, export)
 
@@ -197,7 +197,7 @@ def _stored(kit: Kit, export: Export, brought: Brought) -> Report:
     wakes = tuple(Wake(Step.DOWNLOAD, next_id) for next_id in waiting)
     if captions_due_at is not None:
         wakes += (Wake(Step.CAPTIONS, at=captions_due_at),)
-    return _told(export, wakes, bytes=size, state=str(State.STORED))
+    return _told(export, wakes, state=str(State.STORED), bytes=size)
 
 
 def _job_delete_at(settings: Settings, export: Export, *, stored_at: datetime) -> datetime | None:
@@ -250,4 +250,4 @@ def _dropped(export: Export) -> Report:
 
 
 def _told(export: Export, wakes: tuple[Wake, ...] = (), **facts: object) -> Report:
-    return Report({"export_id": str(export.id), **facts}, wakes)
+    return Report({**facts, "export_id": str(export.id)}, wakes)

@@ -6,6 +6,7 @@ from models import Export, State, claims
 from worker import pace, tracing
 from worker.errors import ExportError, Transient
 from worker.logs import get_logger
+from worker.steps import ledger
 from worker.steps.kit import Kit
 
 # Backing off, these take a quarter of an hour at the longest.
@@ -62,6 +63,7 @@ def record(
             export.attempts + 1, random=kit.random, retry_after=error.retry_after
         )
         export.put_off(max(delay, least or delay), now=now)
+    ledger.current().failure(export, error)
     tracing.trouble(error.code)
     if export.state is State.FAILED:
         tell_end(export)

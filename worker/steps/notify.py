@@ -18,8 +18,9 @@ from sqlalchemy.orm import Session
 
 from models import Channel, Notification, Request, deliveries
 from worker import pace, tracing
-from worker.errors import Stopping, Undelivered
+from worker.errors import Stopping, Transient, Undelivered
 from worker.logs import about, get_logger
+from worker.steps import ledger
 from worker.steps.kit import Kit
 from worker.steps.persistence import persist
 from worker.steps.report import Report, Step, Wake
@@ -67,7 +68,8 @@ def notify(kit: Kit) -> Report:
             counts.update(each.error is None for each in told)
     with kit.sessions.begin() as session:
         wakes = waking(kit, session, goes_on=True)
-    return Report({"delivered": counts[True], "failed": counts[False]}, wakes)
+    facts = {"delivered": counts[True], "failed": counts[False]}
+    return Report(facts, wakes, took=counts.total())
 
 
 def _landed(under_way: dict[Future[_Told], str]) -> list[_Told]:
@@ -169,6 +171,7 @@ def _settle(
     held.last_error = str(error)
     held.due_at = None if delay is None else now + delay
     held.dead_at = now if delay is None else None
+    ledger.current().failure(held, Transient("undelivered", held.last_error))
     said = {"attempt": held.attempts, "message": held.last_error}
     with about(request_id=held.request_id):
         if delay is None:

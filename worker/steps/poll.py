@@ -46,8 +46,9 @@ def poll(kit: Kit) -> Report:
         wakes.append(Wake(Step.POLL, at=max(again, seen.busy_until or least)))
     wakes += seen.wakes
     done = sum(wake.step is Step.DOWNLOAD for wake in wakes)
-    facts = {"looked": looked + seen.looked, "done": done}
-    return Report(facts | ({"pages": seen.pages} if seen.pages else {}), tuple(wakes))
+    took = looked + seen.looked
+    facts = {"looked": took, "done": done} | ({"pages": seen.pages} if seen.pages else {})
+    return Report(facts, tuple(wakes), took)
 
 
 def _one_by_one(

@@ -40,7 +40,11 @@ class Wake:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a step did, in a few JSON values for Flower, and what it wants woken."""
+    """What a step did, in a few JSON values for Flower, and what it wants woken.
+
+    `took` is how many exports it took up: if each of them failed, the step did.
+    """
 
     facts: Mapping[str, object] = field(default_factory=dict)
     wakes: tuple[Wake, ...] = ()
+    took: int = 1

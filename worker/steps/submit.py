@@ -1,5 +1,6 @@
 """Submit: Uplynk is asked for an export, once, whatever becomes of the answer."""
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -31,6 +32,9 @@ from worker.steps.withdraw import stop
 MOST_AT_ONCE = 20
 MOST_TIME = timedelta(seconds=20)
 
+# So many exports are named in its task's result.
+MOST_TOLD = 5
+
 # Where too many calls were made it goes on after this.
 A_MOMENT = timedelta(seconds=1)
 
@@ -58,17 +62,22 @@ def submit(kit: Kit) -> Report:
     if away_until := probe.away_until(kit):
         return Report({"uplynk": "away"}, (Wake(Step.SUBMIT, at=away_until),))
     if not _has_work(kit):
-        return Report({"exports": asked}, _later(kit))
+        return _told(asked, *_later(kit))
     while len(asked) < MOST_AT_ONCE and kit.now() - begun < MOST_TIME and _may_go_on(kit):
         if not kit.allowance.take(Kind.SUBMIT):
-            return Report({"exports": asked}, (*wakes, Wake(Step.SUBMIT, at=kit.now() + A_MOMENT)))
+            return _told(asked, *wakes, Wake(Step.SUBMIT, at=kit.now() + A_MOMENT))
         with kit.sessions.begin() as session:
             export, is_new = _taken(kit, session)
         if export is None:
-            return Report({"exports": asked}, (*wakes, *_later(kit)))
+            return _told(asked, *wakes, *_later(kit))
         asked.append(str(export.id))
         wakes += _step(kit, export, is_new=is_new)
-    return Report({"exports": asked}, (*wakes, Wake(Step.SUBMIT, goes_on=True)))
+    return _told(asked, *wakes, Wake(Step.SUBMIT, goes_on=True))
+
+
+def _told(asked: Sequence[str], *wakes: Wake) -> Report:
+    facts = {"took": len(asked), "exports": list(asked[:MOST_TOLD])}
+    return Report(facts, wakes, took=len(asked))
 
 
 def _step(kit: Kit, export: Export, *, is_new: bool) -> list[Wake]:
