@@ -12,7 +12,16 @@ from emulator.settings import EmulatorSettings
 DEFAULTS = EmulatorSettings()
 
 
-@click.command(context_settings={"show_default": True, "auto_envvar_prefix": "EMULATOR"})
+EXAMPLES = """\b
+Examples:
+  uplynk-export emulator
+  uplynk-export emulator --port 0 --speed 60 --captions all
+"""
+
+
+@click.command(
+    context_settings={"show_default": True, "auto_envvar_prefix": "EMULATOR"}, epilog=EXAMPLES
+)
 @click.option("--host", default=DEFAULTS.host, help="Address to listen on.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8900, help="0: any free port.")
 @click.option("--user-id", default=DEFAULTS.user_id, help="The account's user id.")

@@ -33,9 +33,9 @@ IMPORTS = (
     *("worker.alarm", "worker.outfit", "worker.rendezvous", "worker.slots", "worker.steps"),
     *("worker.transport", "worker.doctor", "worker.changes", "worker.supervisor", "migrations"),
     *("worker.cli.change", "worker.cli.client", "worker.cli.operate", "worker.cli.request"),
-    *("worker.cli.batch", "worker.cli.plan", "worker.cli.window", "worker.transfer.verify"),
+    *("worker.cli.batch", "worker.cli.look", "worker.cli.plan", "worker.cli.window"),
     *("worker.cli.notifications", "worker.cli.metrics", "worker.metrics.own", "worker.cli.page"),
-    "worker.cli",
+    *("worker.transfer.verify", "worker.cli"),
 )
 
 

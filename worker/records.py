@@ -7,7 +7,7 @@ from uuid import UUID
 from sqlalchemy import select
 from sqlalchemy.orm import Session, sessionmaker
 
-from models import Export, History, Request, State
+from models import History, Request
 from models.database import for_reading, open_engine, open_sessions
 from worker.clock import Clock
 from worker.settings import ClientSettings
@@ -33,21 +33,6 @@ def reading(settings: ClientSettings) -> Iterator[Session]:
     """Give a session to read in, for as long as the context lasts."""
     with opened(settings, reads=True) as (sessions, _), sessions.begin() as session:
         yield session
-
-
-def listed(
-    session: Session, *, state: State | None, limit: int, batch: str | None = None
-) -> Sequence[Request]:
-    """Return requests, the newest first: all, or those that stand in `state`, or of a batch."""
-    query = select(Request).order_by(Request.created_at.desc()).limit(limit)
-    if batch is not None:
-        query = query.where(Request.batch == batch)
-    if state is not None:
-        refused = Request.export_id.is_(None) & (state == State.FAILED)
-        withdrawn = Request.cancelled_at.is_not(None)
-        shared = Request.export.has(Export.state == state) & ~withdrawn
-        query = query.where(shared | refused | (withdrawn & (state == State.CANCELLED)))
-    return session.scalars(query).all()
 
 
 def found(session: Session, name: str) -> Request | None:

@@ -7,21 +7,25 @@ from rich.filesize import decimal
 from rich.markup import escape
 
 from models import State
+from worker import printing
 from worker.batches import Totals
+from worker.printing import span
 from worker.tables import clock
 
 
-def table(found: Sequence[Totals]) -> Iterable[str]:
-    """Return a line for each batch, below a line that names the columns."""
+def table(found: Sequence[Totals], *, width: int | None) -> Iterable[str]:
+    """Return a line for each batch, below a line that names the columns, fitted to the width."""
     heads = (
         f"{'BEGUN':<10}  {'REQUESTS':>8}  {'STORED':>8}  {'FAILED':>6}  {'LEFT':>8}  {'ETA':>11}"
     )
+    room = None if width is None else max(width - len(heads) - 2, len("BATCH"))
     yield f"[bold]{heads}  BATCH[/bold]"
     for each in found:
         failed = each.states.get(State.FAILED, 0)
+        name = escape(printing.fitted(each.name, room))
         yield (
             f"{clock(each.created_at):.10}  {each.requests:>8,}  {each.stored:>8,}  {failed:>6,}"
-            f"  {each.left:>8,}  {span(each.time_left):>11}  {escape(each.name)}"
+            f"  {each.left:>8,}  {span(each.time_left):>11}  {name}"
         )
 
 
@@ -66,17 +70,3 @@ def as_json(totals: Totals) -> dict[str, object]:
         "stored_in_the_last_hour": totals.lately[0],
         "seconds_left": None if left is None else round(left.total_seconds()),
     }
-
-
-def span(time: timedelta | None) -> str:
-    """Return a time as a person reads it, of two units at the most."""
-    if time is None:
-        return "unknown"
-    minutes, seconds = divmod(round(time.total_seconds()), 60)
-    hours, minutes = divmod(minutes, 60)
-    days, hours = divmod(hours, 24)
-    if days:
-        return f"{days} d {hours} h"
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min {seconds} s" if minutes else f"{seconds} s"

@@ -1,15 +1,23 @@
 """Tables: requests and exports as a person wants to see them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.filesize import decimal
 from rich.markup import escape
 
-from models import Export, History, Request, State
+from models import Export, Request, State
+from models.listing import Listed, Sort
+from worker import printing
+
+# A request's id is cut off behind so much of it, on a terminal: that is a UUID's length.
+LONGEST_ID = 36
+LEAST_OF_ASSET = 8
+BEFORE_ID = len(f"{'AGE':<5}  {'STATE':<11}  ")
 
 _COLOURS = {State.STORED: "green", State.FAILED: "red", State.CANCELLED: "yellow"}
 
@@ -17,6 +25,11 @@ _COLOURS = {State.STORED: "green", State.FAILED: "red", State.CANCELLED: "yellow
 def console() -> Console:
     """Return the console for standard output; its lines are folded by nobody but the terminal."""
     return Console(highlight=False, soft_wrap=True)
+
+
+def width_of(console: Console) -> int | None:
+    """Return how many cells the terminal has in a line; None where nobody looks at one."""
+    return console.width if console.is_terminal else None
 
 
 def state_of(request: Request, *, width: int = 0) -> str:
@@ -58,51 +71,74 @@ def outcomes(requests: Sequence[Request]) -> Iterable[str]:
         yield ""
 
 
-def listing(requests: Sequence[Request]) -> Iterable[str]:
-    """Return a line for each request, below a line that names the columns; ids stand whole."""
-    yield f"[bold]{'CREATED':<19}  {'STATE':<11}  {'ASSET':<32}  REQUEST[/bold]"
-    for request in requests:
-        error = f"  {request.error[0]}" if request.error else ""
-        about = escape(f"{request.asset or '':<32}  {request.id}{error}")
-        yield f"{clock(request.created_at)}  {state_of(request, width=11)}  {about}"
+def listing(
+    rows: Sequence[Listed], sort: Sort, *, now: datetime, width: int | None
+) -> Iterable[str]:
+    """Return a line for each request, below a line that names the columns.
+
+    On a terminal they are fitted to its width; who reads from a pipe gets all of it (None).
+    """
+    ids = max((cell_len(printing.plain(row.request.id)) for row in rows), default=0)
+    rest = None
+    if width is not None:
+        room = max(width - BEFORE_ID - 2, 2 * LEAST_OF_ASSET)  # for the id and what it is about
+        ids = min(ids, LONGEST_ID, room - LEAST_OF_ASSET)
+        rest = room - max(ids, len("REQUEST"))
+    ids = max(ids, len("REQUEST"))
+    of_what = "AGE" if sort is Sort.CREATED else "SINCE"
+    yield f"[bold]{of_what:<5}  {'STATE':<11}  {'REQUEST':<{ids}}  ABOUT[/bold]"
+    for row in rows:
+        name = printing.fitted(row.request.id, None if width is None else ids)
+        told = escape(f"{printing.filled(name, ids)}  {_about(row.request, rest)}".rstrip())
+        yield f"{age(now - row.at):<5}  {state_of(row.request, width=11)}  {told}"
 
 
-def story(request: Request, history: Sequence[History]) -> Iterable[str]:
-    """Return the lines that tell a request's story, and its export's."""
-    facts: dict[str, object] = {
-        "request": request.id,
-        "state": str(request.state),
-        "asset": request.asset,
-    }
+def _about(request: Request, cells: int | None) -> str:
+    """Return the error's code and the asset, or its beginning where there is little room."""
+    code, asset = request.error[0] if request.error else "", request.asset or ""
+    if cells is not None and code and cells - len(code) < LEAST_OF_ASSET:
+        return printing.fitted(code, cells)
+    return printing.fitted(f"{code}  {asset}" if code else asset, cells)
+
+
+def age(time: timedelta) -> str:
+    """Return an age in five characters: its largest unit."""
+    seconds = max(int(time.total_seconds()), 0)
+    for unit, takes in (("d", 86_400), ("h", 3600), ("m", 60)):
+        if seconds >= takes:
+            return f"{seconds // takes}{unit}"
+    return f"{seconds}s"
+
+
+def facts(request: Request) -> Iterator[tuple[str, object]]:
+    """Give what is on record of a request and its export, each under a name."""
+    yield "request", request.id
+    yield "state", str(request.state)
+    yield "asset", request.asset
+    yield "requester", request.requester
+    yield "batch", request.batch
     if export := request.export:
-        facts |= {
-            "export": str(export.id),
-            "audio": str(export.audio),
-            "job": export.job_id and f"{export.job_id} ({export.job_state}, {export.polls} looks)",
-            "file": where(export.storage_url),
-            "captions": export.captions and f"{export.captions} {where(export.captions_url)}",
-            "webvtt": where(export.webvtt_url),
-            "note": export.captions_note,
-            "ask again": export.captions_due_at and clock(export.captions_due_at),
-            "size": export.size_bytes and f"{export.size_bytes} bytes",
-            "duration": export.duration_seconds and duration(export),
-            "picture": export.video_codec
-            and f"{export.video_codec} {export.width}x{export.height}",
-            "sound": export.audio_codec and f"{export.audio_codec} {export.audio_profile or ''}",
-            "progress": export.state is State.DOWNLOADING and progress(export),
-            "sha256": export.sha256,
-            "next step": export.due_at and clock(export.due_at),
-        }
+        yield "export", str(export.id)
+        yield "audio", str(export.audio)
+        looks = f"{export.polls} look{'s' * (export.polls != 1)}"
+        yield "job", export.job_id and f"{export.job_id} ({export.job_state}, {looks})"
+        yield "file", where(export.storage_url)
+        yield "captions", export.captions and f"{export.captions} {where(export.captions_url)}"
+        yield "webvtt", where(export.webvtt_url)
+        yield "note", export.captions_note
+        yield "ask again", export.captions_due_at and clock(export.captions_due_at)
+        yield "size", export.size_bytes and f"{export.size_bytes} bytes"
+        yield "duration", export.duration_seconds and duration(export)
+        yield (
+            "picture",
+            export.video_codec and f"{export.video_codec} {export.width}x{export.height}",
+        )
+        yield "sound", export.audio_codec and f"{export.audio_codec} {export.audio_profile or ''}"
+        yield "progress", export.state is State.DOWNLOADING and progress(export)
+        yield "sha256", export.sha256
+        yield "next step", export.due_at and clock(export.due_at)
     if request.error:
-        facts["error"] = ": ".join(request.error)
-    yield from (f"{name:>9}  {value}" for name, value in facts.items() if value)
-    if history:
-        yield ""
-    last: datetime | None = None
-    for row in history:
-        after = f"+{(row.at - last).total_seconds():.1f} s" if last else ""
-        yield f"{clock(row.at)}  {after:>10}  {row.to_state:<11}  {row.reason}"
-        last = row.at
+        yield "error", ": ".join(request.error)
 
 
 def duration(export: Export) -> str:
@@ -142,6 +178,7 @@ def as_json(request: Request) -> dict[str, object]:
         "state": request.state,
         "priority": request.priority,
         "requester": request.requester,
+        "batch": request.batch,
         "created_at": request.created_at.isoformat(),
         "job_id": export.job_id if export else None,
         "storage_url": export.storage_url if export else None,

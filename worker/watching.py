@@ -20,10 +20,10 @@ from models.state import UNDER_WAY
 from worker import tables
 from worker.batches import lately, time_left
 from worker.pace import JOB_ERASED_AFTER
+from worker.printing import span
 from worker.records import opened
 from worker.settings import AccountSettings
 from worker.steps.governor import LATELY
-from worker.summary import span
 
 
 @dataclass(frozen=True, slots=True)

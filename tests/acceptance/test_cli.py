@@ -144,7 +144,9 @@ def test_doctor_tells_a_database_without_tables_to_migrate_and_migrate_does(stag
     migrated = stage.cli("migrate", **database)
     head = migrations.head()
     assert migrated.stdout == f"the database was at revision none, and is at {head}\n"
-    assert stage.cli("doctor", **database).returncode == 0
+    found = stage.cli("doctor", "--json", **database)
+    assert found.returncode == 0
+    assert all(json.loads(line)["well"] for line in found.stdout.splitlines())
 
 
 def test_the_embedded_broker_is_found_by_other_processes_of_the_folder(stage: Stage) -> None:

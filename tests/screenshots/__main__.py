@@ -8,7 +8,7 @@ from pathlib import Path
 from worker import logs
 
 DOCS = Path(__file__).parents[2] / "docs"
-NAMES = ("console",)
+NAMES = ("console", "flower", "watch")
 
 
 def main(names: list[str]) -> None:

@@ -7,10 +7,12 @@ from importlib import import_module
 from typing import Any, NamedTuple
 
 import click
+from click.shell_completion import CompletionItem
 from kombu.exceptions import OperationalError
 from sqlalchemy.exc import SQLAlchemyError
 
 from worker import logs
+from worker.cli.status import Status
 from worker.errors import ExportError, SettingsError, WorkerDied
 
 
@@ -29,6 +31,10 @@ COMMANDS = {
         "worker.cli.change:cancel",
         "Withdraw requests, each by its id or its export's, or those of a whole batch.",
     ),
+    "completion": Listed(
+        "worker.cli.completion:completion",
+        "Print what has SHELL complete commands, options, states, error codes and batches.",
+    ),
     "console": Listed("worker.cli.page:console", "Serve the operator's page, until interrupted."),
     "demo": Listed(
         "worker.cli.alone:demo",
@@ -45,7 +51,7 @@ COMMANDS = {
     "emulator": Listed(
         "emulator.__main__:main", "Serve an emulated Cloud Slicer until interrupted."
     ),
-    "list": Listed("worker.cli.request:list_", "List requests, the newest first."),
+    "list": Listed("worker.cli.look:list_", "List requests, the newest first."),
     "manifest": Listed(
         "worker.cli.batch:manifest",
         "Write what became of each request of BATCH: its file, hash and size, or its error.",
@@ -80,7 +86,7 @@ COMMANDS = {
         "Export ASSETs into a folder, with everything embedded on this machine.",
     ),
     "show": Listed(
-        "worker.cli.request:show", "Tell the story of a request, by its id or its export's."
+        "worker.cli.look:show", "Tell the story of a request, by its id or its export's."
     ),
     "verify": Listed(
         "worker.cli.operate:verify", "Read stored films again, and compare them with the record."
@@ -116,15 +122,26 @@ class Group(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl([(name, COMMANDS[name].help) for name in sorted(COMMANDS)])
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[Any]]:
+        """Offer the commands, without loading any."""
+        offered = [
+            CompletionItem(name, help=COMMANDS[name].help)
+            for name in sorted(COMMANDS)
+            if name.startswith(incomplete)
+        ]
+        return offered or click.Command.shell_complete(self, ctx, incomplete)
+
     def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401  (click's)
         """Run the command."""
         try:
             return super().invoke(ctx)
         except (ExportError, SettingsError, WorkerDied) as error:
             raise click.ClickException(str(error)) from None
+        except KeyboardInterrupt:
+            raise click.exceptions.Exit(Status.INTERRUPTED) from None
         except BrokenPipeError:  # whoever read has enough
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise click.exceptions.Exit(1) from None
+            raise click.exceptions.Exit(Status.FAILED) from None
         except OSError as error:
             raise click.ClickException(str(error)) from None
         except OperationalError as error:
@@ -140,6 +157,9 @@ class Group(click.Group):
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="uplynk-export")
-def main() -> None:
+@click.pass_context
+def main(ctx: click.Context) -> None:
     """Export Uplynk assets as MP4 files."""
+    if os.environ.get("NO_COLOR"):
+        ctx.color = False
     logs.configure("auto", level=logging.WARNING)  # standard output is for what was asked for

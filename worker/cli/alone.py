@@ -1,6 +1,5 @@
 """Alone: the commands that bring all that they need, and leave only files."""
 
-import sys
 from pathlib import Path
 
 import click
@@ -10,6 +9,8 @@ from models import State
 from worker import demo as demonstration
 from worker import embedded, tables
 from worker.cli.client import checked, send
+from worker.cli.command import Command
+from worker.cli.status import Status
 from worker.runs import Wanted
 from worker.runs import run as run_all
 from worker.supervisor import stopped_by_signals
@@ -18,7 +19,13 @@ from worker.workplace import workplace
 EMULATED = EmulatorSettings(run_seconds=5.0)
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    examples=(
+        "uplynk-export demo",
+        "uplynk-export demo --dir /tmp/demo",
+    ),
+)
 @click.option(
     "--dir",
     "folder",
@@ -34,7 +41,13 @@ def demo(folder: Path) -> None:
             raise click.ClickException("the demo did not come out as it should; see the table")
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    examples=(
+        "uplynk-export run a29a0bf647454d70bbb9b13d6896a108 --out films",
+        "uplynk-export run a29a0bf647454d70bbb9b13d6896a108 --out films --emulator",
+    ),
+)
 @click.argument("assets", metavar="ASSET...", nargs=-1, required=True)
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Where the files go.")
 @click.option("--aaclc", is_flag=True, help="AAC-LC audio; without it, HE-AAC.")
@@ -63,8 +76,8 @@ def run(assets: tuple[str, ...], out: Path, *, aaclc: bool, emulator: bool) -> N
     except KeyboardInterrupt:
         if not emulator:
             click.echo(f"Interrupted. The same command goes on from here ({out}).")
-        sys.exit(130)
+        raise click.exceptions.Exit(Status.INTERRUPTED) from None
     for line in tables.outcomes(requests):
         console.print(line)
     if any(request.state is not State.STORED for request in requests):
-        raise click.exceptions.Exit(1)
+        raise click.exceptions.Exit(Status.FAILED)

@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import IO, Any
 
 import click
-from sqlalchemy.orm import Session
 
-from models import Batch
 from models.batch import LONGEST_NAME
 from worker import batches, records, summary, tables
+from worker.cli import kinds
 from worker.cli.client import checked, wake
+from worker.cli.command import Command
+from worker.cli.named import known
+from worker.cli.status import Status
 from worker.lists import Line, ListError, lines
 from worker.settings import AccountSettings, load_account, load_client
 from worker.steps.bulk import Outcome
@@ -61,11 +63,18 @@ def record_list(
     click.echo(name)
     is_whole = _all_stored(settings, name) if wait else True
     if wrong or outcomes[Outcome.ELSEWHERE] or not is_whole:
-        raise click.exceptions.Exit(1)
+        raise click.exceptions.Exit(Status.FAILED)
 
 
-@click.command("batches")
-@click.argument("names", metavar="[NAME...]", nargs=-1)
+@click.command(
+    "batches",
+    cls=Command,
+    examples=(
+        "uplynk-export batches",
+        "uplynk-export batches spring --json | jq .seconds_left",
+    ),
+)
+@click.argument("names", metavar="[NAME...]", nargs=-1, shell_complete=kinds.batches)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 def batches_(names: tuple[str, ...], *, as_json: bool) -> None:
     """Sum up what became of batches: all, or those that are named.
@@ -80,12 +89,19 @@ def batches_(names: tuple[str, ...], *, as_json: bool) -> None:
             click.echo(json.dumps(summary.as_json(totals)))
         return
     console = tables.console()
-    for text in summary.each(found) if names else summary.table(found):
+    width = tables.width_of(console)
+    for text in summary.each(found) if names else summary.table(found, width=width):
         console.print(text)
 
 
-@click.command()
-@click.argument("batch")
+@click.command(
+    cls=Command,
+    examples=(
+        "uplynk-export manifest spring --output spring.csv",
+        "uplynk-export manifest spring --format jsonl | jq -r .storage_url",
+    ),
+)
+@click.argument("batch", shell_complete=kinds.batches)
 @click.option(
     "--format", "form", type=click.Choice(["csv", "jsonl"]), default="csv", show_default=True
 )
@@ -105,18 +121,6 @@ def manifest(batch: str, *, form: str, output: Path | None) -> None:
             file.flush()
             os.fsync(file.fileno())
         part.replace(output)
-
-
-def known(session: Session, name: str) -> Batch:
-    """Return the batch of this name.
-
-    Raises:
-        click.ClickException: there is none.
-    """
-    batch = session.get(Batch, name)
-    if batch is None:
-        raise click.ClickException(f"there is no batch {name}; `uplynk-export batches` lists them")
-    return batch
 
 
 def batch_name(path: str, given: str | None) -> str:

@@ -7,14 +7,25 @@ import click
 from models import State
 from models.state import UNDER_WAY
 from worker import batches, changes, records
-from worker.cli.batch import known
+from worker.cli import kinds
 from worker.cli.client import wake
+from worker.cli.command import Command
+from worker.cli.named import known
+from worker.cli.status import Status
 from worker.settings import ClientSettings, load_client
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    examples=(
+        "uplynk-export cancel 6f1c2d3e-6a0b-4a58-9d7e-0d7f4b9a2c11",
+        "uplynk-export cancel --batch spring",
+    ),
+)
 @click.argument("ids", metavar="[ID...]", nargs=-1)
-@click.option("--batch", help="All requests of a list that have not ended yet.")
+@click.option(
+    "--batch", shell_complete=kinds.batches, help="All requests of a list that have not ended yet."
+)
 def cancel(ids: tuple[str, ...], *, batch: str | None) -> None:
     """Withdraw requests, each by its id or its export's, or those of a whole batch.
 
@@ -28,10 +39,22 @@ def cancel(ids: tuple[str, ...], *, batch: str | None) -> None:
     _tell(settings, changes.cancel(settings, names), is_brief=batch is not None)
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    examples=(
+        "uplynk-export retry 6f1c2d3e-6a0b-4a58-9d7e-0d7f4b9a2c11",
+        "uplynk-export retry --code storage_unavailable",
+        "uplynk-export retry --batch spring --cancelled",
+    ),
+)
 @click.argument("ids", metavar="[ID...]", nargs=-1)
-@click.option("--code", help="All requests that failed with this code; see docs/errors.md.")
-@click.option("--batch", help="All requests of a list that failed.")
+@click.option(
+    "--code",
+    type=kinds.code,
+    shell_complete=kinds.codes,
+    help="All requests that failed with this code; see docs/errors.md.",
+)
+@click.option("--batch", shell_complete=kinds.batches, help="All requests of a list that failed.")
 @click.option("--cancelled", is_flag=True, help="Of the batch: those that were cancelled instead.")
 def retry(ids: tuple[str, ...], *, code: str | None, batch: str | None, cancelled: bool) -> None:
     """Take up again what failed or was cancelled, by ids, by a code or by a batch.
@@ -45,7 +68,10 @@ def retry(ids: tuple[str, ...], *, code: str | None, batch: str | None, cancelle
         raise click.UsageError("--cancelled is for a --batch")
     settings = load_client()
     if code:
-        click.echo(f"{changes.retry_failed(settings, code)} taken up again")
+        count = changes.retry_failed(settings, code)
+        click.echo(f"{count:,} taken up again")
+        if not count:
+            raise click.ClickException(f"no request has failed with {code}")
         wake(settings)
         return
     names = ids or _of_batch(settings, str(batch), {State.CANCELLED if cancelled else State.FAILED})
@@ -71,6 +97,7 @@ def _tell(settings: ClientSettings, made: Iterable[changes.Change], *, is_brief:
         click.echo(f"{change.request_id}  {change.state or 'unknown'}{says}", err=not change.well)
     if is_brief:
         click.echo(f"{well:,} of {well + ill:,} changed")
-    wake(settings)
+    if well:
+        wake(settings)
     if ill:
-        raise click.exceptions.Exit(1)
+        raise click.exceptions.Exit(Status.FAILED)

@@ -5,6 +5,7 @@ import time
 import click
 from sqlalchemy import make_url
 
+from worker.cli.command import Command
 from worker.metrics.endpoint import serve
 from worker.metrics.fleet import Fleet
 from worker.metrics.look import Looker
@@ -20,7 +21,10 @@ CONNECT_SECONDS = 3
 STATEMENT_SECONDS = 4
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    examples=("uplynk-export metrics", "uplynk-export metrics --host 0.0.0.0 --port 9530"),
+)
 @click.option("--host", help="The address to listen on; without it, METRICS_HOST.")
 @click.option("--port", type=click.IntRange(0, 65535), default=PORT, show_default=True)
 def metrics(host: str | None, port: int) -> None:

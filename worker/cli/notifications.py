@@ -8,13 +8,22 @@ import click
 
 from worker import notices, records
 from worker.cli.client import wake
+from worker.cli.command import Command
+from worker.cli.status import Status
 from worker.notices import Stand
 from worker.settings import ClientSettings, load_client
 
 MOST_AT_ONCE = 1000
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    examples=(
+        "uplynk-export notifications --state dead",
+        "uplynk-export notifications --request article-4711 --json | jq .state",
+        "uplynk-export notifications --state dead --replay",
+    ),
+)
 @click.argument("ids", metavar="[ID...]", nargs=-1, type=click.UUID)
 @click.option("--state", type=click.Choice([str(stand) for stand in Stand]))
 @click.option("--request", "request_id", help="Those of one request, by its id.")
@@ -72,4 +81,4 @@ def _replay(settings: ClientSettings, ids: Collection[UUID]) -> None:
     for each in sorted(missing):
         click.echo(f"there is no notification {each}", err=True)
     if missing:
-        raise click.exceptions.Exit(1)
+        raise click.exceptions.Exit(Status.FAILED)

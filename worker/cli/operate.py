@@ -1,6 +1,8 @@
 """Operate: the commands of who runs the workers."""
 
+import json
 from contextlib import ExitStack
+from dataclasses import asdict
 
 import click
 
@@ -8,12 +10,20 @@ import migrations
 from worker import audit, embedded, logs
 from worker import doctor as doctors
 from worker.cli.client import reached
+from worker.cli.command import Command
+from worker.cli.status import Status
 from worker.outfit import outfit
 from worker.settings import EMBEDDED, load, load_client
 from worker.supervisor import broker_of_this_folder, supervise
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    examples=(
+        "uplynk-export worker",
+        "uplynk-export worker --queues downloads --pool prefork --concurrency 4",
+    ),
+)
 @click.option("--queues", default="exports,downloads", show_default=True)
 @click.option(
     "--pool",
@@ -43,7 +53,13 @@ def worker(queues: str, pool: str, concurrency: int, loglevel: str | None) -> No
         raise click.exceptions.Exit(supervise(arguments, environment))
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    examples=(
+        "uplynk-export migrate",
+        "DATABASE_URL=sqlite:///var/x.db uplynk-export migrate",
+    ),
+)
 def migrate() -> None:
     """Bring the database's tables up to this release."""
     url = load_client().database_url
@@ -52,20 +68,36 @@ def migrate() -> None:
     click.echo(f"the database was at revision {before or 'none'}, and is at {migrations.head()}")
 
 
-@click.command()
-def doctor() -> None:
+@click.command(
+    cls=Command,
+    examples=(
+        "uplynk-export doctor",
+        "uplynk-export doctor --json | jq -r 'select(.well | not).says'",
+    ),
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+def doctor(*, as_json: bool) -> None:
     """Examine settings, database, broker, storage and credentials; say what to do."""
     settings = load()
     ill = False
     for finding in doctors.examine(settings, outfit(settings), lambda: reached(settings)):
         ill |= not finding.well
+        if as_json:
+            click.echo(json.dumps(asdict(finding)))
+            continue
         mark = click.style("ok  ", fg="green") if finding.well else click.style("FAIL", fg="red")
         click.echo(f"{mark}  {finding.what:<9} {finding.says}")
     if ill:
-        raise click.exceptions.Exit(1)
+        raise click.exceptions.Exit(Status.FAILED)
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    examples=(
+        "uplynk-export verify",
+        "uplynk-export verify 6f1c2d3e-6a0b-4a58-9d7e-0d7f4b9a2c11",
+    ),
+)
 @click.argument("ids", metavar="[ID...]", nargs=-1)
 def verify(ids: tuple[str, ...]) -> None:
     """Read stored films again, and compare them with the record.
@@ -86,4 +118,4 @@ def verify(ids: tuple[str, ...]) -> None:
         raise click.ClickException(str(error)) from None
     click.echo(f"{count} read, {ill} not as they were stored")
     if ill:
-        raise click.exceptions.Exit(1)
+        raise click.exceptions.Exit(Status.FAILED)

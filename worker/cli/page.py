@@ -8,12 +8,19 @@ import click
 
 from worker import logs
 from worker.cli.client import wake
+from worker.cli.command import Command
 from worker.settings import load_console
 
 PORT = 5556
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    examples=(
+        "uplynk-export console",
+        "CONSOLE_USERS=ann:correct-horse uplynk-export console --host 0.0.0.0 --port 8080",
+    ),
+)
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen at.")
 @click.option("--port", type=click.IntRange(0, 65535), default=PORT, show_default=True)
 def console(host: str, port: int) -> None:

@@ -9,16 +9,30 @@ from rich.filesize import decimal
 
 from models import Batch
 from worker.batches import in_batch
+from worker.cli import kinds
 from worker.cli.batch import batch_name, complain, defaults, listed
+from worker.cli.command import Command
+from worker.cli.status import Status
 from worker.outfit import outfit
 from worker.plans import Plan, planned
+from worker.printing import span
 from worker.settings import load
-from worker.summary import span
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    examples=(
+        "uplynk-export plan spring.csv",
+        "uplynk-export plan spring.csv --json | jq .to_export",
+    ),
+)
 @click.argument("path", metavar="FILE", type=click.Path(allow_dash=True))
-@click.option("--batch", default=None, help="As `request --from` will be told; see there.")
+@click.option(
+    "--batch",
+    default=None,
+    shell_complete=kinds.batches,
+    help="As `request --from` will be told; see there.",
+)
 @click.option("--aaclc", is_flag=True, help="AAC-LC audio where a line doesn't say.")
 @click.option("--again", is_flag=True, help="Export what is stored already once more.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
@@ -45,7 +59,7 @@ def plan(path: str, *, batch: str | None, aaclc: bool, again: bool, as_json: boo
         for text in told(found, most=settings.max_exporting):
             click.echo(text)
     if not found.is_whole:
-        raise click.exceptions.Exit(1)
+        raise click.exceptions.Exit(Status.FAILED)
 
 
 def told(found: Plan, *, most: int) -> Iterable[str]:

@@ -1,4 +1,4 @@
-"""Request: the commands that ask for an export, and show what became of it."""
+"""Request: the command that asks for exports."""
 
 import json
 import time
@@ -8,13 +8,23 @@ import click
 
 from models import State
 from models.state import TERMINAL
-from worker import records, rendezvous, tables
-from worker.cli.batch import known, record_list
+from worker import records, rendezvous
+from worker.cli import kinds
+from worker.cli.batch import record_list
 from worker.cli.client import checked, send
+from worker.cli.command import Command
+from worker.cli.status import Status
 from worker.settings import ClientSettings, load_client
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    examples=(
+        "uplynk-export request a29a0bf647454d70bbb9b13d6896a108 --priority 10 --wait",
+        "uplynk-export request --from spring.csv",
+        "zcat ids.txt.gz | uplynk-export request --from - --batch spring",
+    ),
+)
 @click.argument("asset", required=False)
 @click.option(
     "--from",
@@ -22,7 +32,12 @@ from worker.settings import ClientSettings, load_client
     type=click.Path(allow_dash=True),
     help="A list of assets: CSV, JSON lines or ids, one a line; - for standard input.",
 )
-@click.option("--batch", default=None, help="The list's name; else that of its file.")
+@click.option(
+    "--batch",
+    default=None,
+    shell_complete=kinds.batches,
+    help="The list's name; else that of its file.",
+)
 @click.option("--again", is_flag=True, help="Of a list: export what is stored already once more.")
 @click.option("--aaclc", is_flag=True, help="AAC-LC audio; without it, HE-AAC.")
 @click.option("--priority", type=int, default=0, show_default=True, help="Higher goes first.")
@@ -71,40 +86,7 @@ def request(  # noqa: PLR0913  (click's: an argument for each option)
     send(rendezvous.broker_url(settings), request_id, arguments)
     click.echo(request_id)
     if wait and _ended(settings, request_id) is not State.STORED:
-        raise click.exceptions.Exit(1)
-
-
-@click.command("list")
-@click.option("--state", type=click.Choice([str(state) for state in State]))
-@click.option("--batch", help="Those of one list.")
-@click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True)
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
-def list_(state: str | None, batch: str | None, limit: int, *, as_json: bool) -> None:
-    """List requests, the newest first."""
-    with records.reading(load_client()) as session:
-        if batch is not None:
-            known(session, batch)
-        wanted = State(state) if state else None
-        requests = records.listed(session, state=wanted, limit=limit, batch=batch)
-    if as_json:
-        for each in requests:
-            click.echo(json.dumps(tables.as_json(each)))
-        return
-    console = tables.console()
-    for line in tables.listing(requests):
-        console.print(line)
-
-
-@click.command()
-@click.argument("request_or_export", metavar="ID")
-def show(request_or_export: str) -> None:
-    """Tell the story of a request, by its id or its export's."""
-    with records.reading(load_client()) as session:
-        request = records.found(session, request_or_export)
-        if request is None:
-            raise click.ClickException(f"there is no request or export {request_or_export}")
-        for line in tables.story(request, records.history(session, request)):
-            click.echo(line)
+        raise click.exceptions.Exit(Status.FAILED)
 
 
 def _ended(settings: ClientSettings, request_id: str) -> State:

@@ -11,6 +11,7 @@ from models.pause import EVERYBODY
 from models.state import UNDER_WAY
 from worker import watching
 from worker.cli.client import wake
+from worker.cli.command import Command
 from worker.clock import Clock
 from worker.records import opened, reading
 from worker.settings import AccountSettings, load_account
@@ -24,7 +25,13 @@ _requester = click.option(
 )
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    examples=(
+        "uplynk-export pause",
+        "uplynk-export pause --requester spring",
+    ),
+)
 @_requester
 def pause(requester: str) -> None:
     """Ask Uplynk for nothing more, until `resume`.
@@ -41,7 +48,13 @@ def pause(requester: str) -> None:
     click.echo(f"{watching.whose(requester)} {'paused' if is_new else 'was paused already'}")
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    examples=(
+        "uplynk-export resume",
+        "uplynk-export resume --requester spring",
+    ),
+)
 @_requester
 def resume(requester: str) -> None:
     """Ask Uplynk again for what was paused."""
@@ -63,7 +76,10 @@ def resume(requester: str) -> None:
             click.echo(f"{each} is still paused; `resume --requester {each}`", err=True)
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    examples=("uplynk-export drain --timeout 600",),
+)
 @click.option("--timeout", type=click.FloatRange(min=0), help="Give up after so many seconds.")
 def drain(timeout: float | None) -> None:
     """Pause, and wait until all that Uplynk was asked for is in storage or has failed.
@@ -94,7 +110,13 @@ def drain(timeout: float | None) -> None:
     click.echo("drained; `uplynk-export resume` goes on")
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    examples=(
+        "uplynk-export watch",
+        "uplynk-export watch --once --json | jq .seconds_left",
+    ),
+)
 @click.option("--interval", type=click.FloatRange(min=0.2), default=2.0, show_default=True)
 @click.option("--once", is_flag=True, help="Look once, and end.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object for each look.")

@@ -9,7 +9,7 @@ from markupsafe import Markup, escape
 from rich.filesize import decimal
 
 from models import Export, Request, State
-from worker import summary, tables
+from worker import printing, tables
 from worker.settings import ConsoleSettings
 
 _COLOURS = {
@@ -37,7 +37,7 @@ def ago(time: datetime | None, now: datetime) -> str:
     """Return how far away a time is, in the one direction or the other."""
     if time is None:
         return ""
-    about = " ".join(summary.span(abs(now - time)).split()[:2])
+    about = " ".join(printing.span(abs(now - time)).split()[:2])
     return f"in {about}" if time > now else f"{about} ago"
 
 
@@ -47,7 +47,7 @@ def span(time: timedelta | None) -> str:
         return ""
     if timedelta() <= time < timedelta(seconds=10):
         return f"{time.total_seconds():.1f} s"
-    return summary.span(time)
+    return printing.span(time)
 
 
 def size(number: float | None) -> str:
