@@ -463,8 +463,8 @@ SORTED = {
     *("failed lately", "time in each state", "under way"),
     *("found by asset", "requests found by asset"),
 }
-# These count all that is in an index, whose columns after the first are of no use to them; or most of
-# what is in it.
+# These count all that is in an index, whose columns after the first are of no use to them, or most
+# of what is in it.
 AS_GOOD = {
     "under way": "uq_exports_under_way",
     "ended": "ix_exports_of_asset",
