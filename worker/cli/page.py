@@ -18,7 +18,7 @@ PORT = 5556
     cls=Command,
     examples=(
         "uplynk-export console",
-        "CONSOLE_USERS=ann:correct-horse uplynk-export console --host 0.0.0.0 --port 8080",
+        "CONSOLE_USERS=ann:correct-horse uplynk-export console --port 8080",
     ),
 )
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen at.")
