@@ -82,7 +82,7 @@ def test_nothing_is_asked_for_while_too_much_waits(
     add(kit, State.DOWNLOADING, LEAST, done_at=clock(), due_at=clock())
     add(kit, State.REQUESTED, 5, due_at=clock())
     with capture_logs() as logs:
-        assert submit(kit).facts == {"exports": []}
+        assert submit(kit).facts == {"took": 0, "exports": []}
         clock.move(seconds=LOOK_EVERY.total_seconds())
         submit(kit)
     assert plans.calls["create_export"] == 0

@@ -103,6 +103,7 @@ def test_what_pickles_of_errors_hold_shows_no_secret() -> None:
 )
 def test_no_error_nor_log_line_shows_the_key(answer: Say, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
+    caplog.set_level(logging.DEBUG, logger="urllib3")  # which is quiet where logs are configured
     with raw_server(answer) as heard:
         texts = [everything_of(error) for error in failed(make_slicer(heard.url, key=KEY))]
     shown = "\n".join([*texts, caplog.text])
