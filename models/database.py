@@ -4,12 +4,14 @@ import sqlite3
 import time
 from contextlib import suppress
 from pathlib import Path
+from select import POLLIN, poll
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.engine import ExceptionContext
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, InvalidatePoolError
 from sqlalchemy.orm import Session, sessionmaker
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from models import outbox
 from models.base import Base
@@ -22,6 +24,8 @@ LOCK_SECONDS = 10
 # Between two statements of a transaction pass milliseconds. One that stands still for longer is of
 # a process that does; it must let go before those fail that wait for its locks.
 IDLE_SECONDS = 5
+# A connection that was used so shortly ago is alive, if its server did not close it.
+SURE_SECONDS = 1.0
 _SWITCH_SECONDS = 0.02
 
 # A server that vanished without a word is given up after 30 + 3 * 10 seconds, whether it owes us
@@ -41,6 +45,7 @@ _TIMEOUTS = (
 _READ_ONLY = "25006"  # read_only_sql_transaction (PostgreSQL's manual, appendix A)
 
 _READS_ONLY = "reads_only"  # an execution option of ours
+_LEFT_AT = "left_at"  # when a connection came back to the pool (monotonic clock)
 
 _SQLITE_PRAGMAS = {
     # each commit is on the disk: that Uplynk was asked must outlive a power cut
@@ -70,14 +75,48 @@ def open_engine(url: str, *, pool_size: int = 5) -> Engine:
         parsed,
         pool_size=pool_size,
         max_overflow=-1,  # as many as there are threads: none waits for a connection
-        pool_pre_ping=True,
         hide_parameters=True,  # an error would show what a CMS sent
         # what waited for a lock must see what the holder did; a server may have another default
         isolation_level="READ COMMITTED",
         connect_args=_connect_args(parsed),
     )
     event.listen(engine, "handle_error", _leave_read_only)
+    _ping_unsure(engine)
     return engine
+
+
+def _ping_unsure(engine: Engine) -> None:
+    """Have a connection that may be broken prove that it is not, before it is used.
+
+    SQLAlchemy's own `pool_pre_ping` asks before each transaction, which costs as much as a
+    statement. A server that closes a connection leaves something to be read, and one that is gone
+    without a word was not there a moment ago.
+    """
+
+    def leave(_connection: object, record: ConnectionPoolEntry) -> None:
+        record.info[_LEFT_AT] = time.monotonic()
+
+    def take(connection: Any, record: ConnectionPoolEntry, _proxy: object) -> None:  # noqa: ANN401  (DBAPI's)
+        left_at = record.info.get(_LEFT_AT)
+        if left_at is None:  # it is new
+            return
+        if time.monotonic() - left_at < SURE_SECONDS and not _has_something_to_read(connection):
+            return
+        try:
+            engine.dialect.do_ping(connection)
+        except engine.dialect.loaded_dbapi.Error as error:
+            raise InvalidatePoolError from error  # what broke one broke the others, most likely
+
+    event.listen(engine, "checkin", leave)
+    event.listen(engine, "checkout", take)
+
+
+def _has_something_to_read(connection: Any) -> bool:  # noqa: ANN401  (psycopg's)
+    if connection.closed:
+        return True
+    waiting = poll()
+    waiting.register(connection.fileno(), POLLIN)
+    return bool(waiting.poll(0))
 
 
 def _leave_read_only(context: ExceptionContext) -> None:
