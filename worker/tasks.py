@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from functools import lru_cache
 from typing import Any
@@ -92,8 +92,11 @@ class ExportTask(Task):
         except InvalidRequest as error:
             _log.warning("message refused", message=str(error))
             raise
-        for each in dict.fromkeys(report.wakes):
-            send(each)
+        wakes = list(dict.fromkeys(report.wakes))
+        for each in wakes:
+            if each.export_id is None:
+                send(each)
+        send_downloads([each.export_id for each in wakes if each.export_id is not None])
         if outbox.has_news(kit().sessions):
             send(Wake(Step.NOTIFY))
         if counts.last is not None and len(counts.failures) >= report.took:
@@ -139,13 +142,18 @@ def send(wanted: Wake) -> None:
     delay = wanted.at - kit().now() if wanted.at is not None else timedelta()
     if delay > timedelta():
         alarm.set(wanted.step, local() + delay)  # the timer goes by this machine's clock
-    elif wanted.export_id is None:
+    else:
         # nobody looks at the alarm of a worker that stops
         is_alone = wanted.goes_on or bool(wanted.arguments) or stopping.is_set()
         if is_alone or alarm.is_now(wanted.step, local()):
             wake(app, wanted.step, **dict(wanted.arguments))
-    elif waiting(DOWNLOADS) < MOST_WAITING:
-        wake(app, wanted.step, export_id=str(wanted.export_id))
+
+
+def send_downloads(export_ids: Sequence[UUID]) -> None:
+    """Send the wake-ups of downloads, as far as there are not many that wait."""
+    if export_ids:
+        for export_id in export_ids[: max(MOST_WAITING - waiting(DOWNLOADS), 0)]:
+            wake(app, Step.DOWNLOAD, export_id=str(export_id))
 
 
 def waiting(queue: str) -> int:
@@ -232,11 +240,11 @@ def poll() -> Report:
 
 @app.task(name=str(Step.DOWNLOAD), base=StepTask)
 def download(export_id: str) -> Report:
-    """Bring the file of an export into storage."""
+    """Bring files into storage, the most urgent first."""
     with slots.one() as free:
         if not free:  # the sweep will ask again
             return Report({"export_id": export_id, "state": "no slot is free"})
-        return steps.download(kit(), UUID(export_id))
+        return steps.downloads(kit(), UUID(export_id))
 
 
 @app.task(name=str(Step.CAPTIONS), base=StepTask)

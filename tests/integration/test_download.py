@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -21,7 +22,8 @@ from tests.factories import Clock, make_export, make_kit
 from tests.marks import repeats
 from tests.waiting import wait_until
 from worker import pace
-from worker.steps import Kit, Step, Wake, download, poll, submit
+from worker.steps import Kit, Step, Wake, download, downloads, poll, submit
+from worker.steps.downloads import MOST_TIME
 from worker.tables import progress
 
 Sessions = sessionmaker[Session]
@@ -373,13 +375,43 @@ def test_a_file_whose_job_is_soon_erased_goes_before_all_others(
     assert download(kit, urgent.id).facts["export_id"] == str(urgent.id)
 
 
-def test_each_download_that_ends_wakes_the_next(
+def test_one_message_has_all_files_brought_that_are_due(
     sessions: Sessions, tmp_path: Path, emulator: Emulator
 ) -> None:
-    first = finished(sessions, tmp_path, emulator)
-    second = finished(sessions, tmp_path, emulator)
-    report = download(make_kit(sessions, tmp_path, emulator=emulator), first.id)
-    assert report.wakes == (Wake(Step.DOWNLOAD, second.id),)
+    first, second = (finished(sessions, tmp_path, emulator) for _ in range(2))
+    report = downloads(make_kit(sessions, tmp_path, emulator=emulator), first.id)
+    assert report.facts["stored"] == len((first, second))
+    assert report.wakes == ()
+
+
+def test_a_message_that_took_long_begins_no_other_file_and_wakes_the_next(
+    sessions: Sessions, tmp_path: Path, emulator: Emulator
+) -> None:
+    first, second = (finished(sessions, tmp_path, emulator) for _ in range(2))
+    kit = make_kit(sessions, tmp_path, emulator=emulator, now=hurried(tmp_path))
+    report = downloads(kit, first.id)
+    assert report.facts["stored"] == 1
+    assert report.wakes == (Wake(Step.DOWNLOAD, first.id),)
+    assert reload(sessions, second).state is State.DOWNLOADING
+
+
+def hurried(tmp_path: Path) -> Callable[[], datetime]:
+    """Return a clock that jumps ahead when the first file is in storage."""
+
+    def now() -> datetime:
+        return datetime.now(UTC) + (MOST_TIME if stored_files(tmp_path) else timedelta())
+
+    return now
+
+
+def test_where_one_can_not_be_stored_the_others_wait_for_their_own_time(
+    sessions: Sessions, tmp_path: Path, emulator: Emulator
+) -> None:
+    first, second = (finished(sessions, tmp_path, emulator) for _ in range(2))
+    emulator.control.fault("media", "status", times=1, status=500)
+    report = downloads(make_kit(sessions, tmp_path, emulator=emulator), first.id)
+    assert report.facts["stored"] == 0
+    assert Counter(reload(sessions, each).attempts for each in (first, second)) == {0: 1, 1: 1}
 
 
 def slow(kit: Kit, export: Export, emulator: Emulator, meanwhile: Callable[[], None]) -> str:

@@ -5,6 +5,7 @@ from worker.steps.captions import captions
 from worker.steps.clean import clean
 from worker.steps.create import create
 from worker.steps.download import download
+from worker.steps.downloads import downloads
 from worker.steps.kit import Kit
 from worker.steps.notify import notify
 from worker.steps.poll import poll
@@ -24,6 +25,7 @@ __all__ = [
     "clean",
     "create",
     "download",
+    "downloads",
     "notify",
     "poll",
     "retry",

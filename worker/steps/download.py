@@ -31,6 +31,8 @@ from worker.transfer.stall import Floor
 # A stream that breaks, or is not answered, is taken up again on the spot so often in a row.
 MOST_BREAKS = 3
 
+NOT_DUE = "not due"
+
 _log = get_logger(__name__)
 
 
@@ -55,7 +57,7 @@ def download(kit: Kit, export_id: UUID) -> Report:
     """
     export = _taken(kit)
     if export is None:
-        return Report({"state": "not due", "export_id": str(export_id)})
+        return Report({"state": NOT_DUE, "export_id": str(export_id)})
     with about(export_id=export.id), tracing.step("download", kit.sessions, export):
         return _downloaded(kit, export)
 
@@ -180,13 +182,6 @@ def _stored(kit: Kit, export: Export, brought: Brought) -> Report:
         held.job_delete_at = _job_delete_at(kit.settings, held, stored_at=now)
         set_down(held, brought.captions, stored_at=now, now=now)
         captions_due_at = held.captions_due_at
-        waiting = claims.due(
-            session,
-            State.DOWNLOADING,
-            now=now,
-            limit=1,
-            account=export.account,
-        )
     _forget_part(kit, export)
     _log.info(
         "export stored",
@@ -194,9 +189,7 @@ def _stored(kit: Kit, export: Export, brought: Brought) -> Report:
         captions=str(brought.captions.captions),
         bytes=size,
     )
-    wakes = tuple(Wake(Step.DOWNLOAD, next_id) for next_id in waiting)
-    if captions_due_at is not None:
-        wakes += (Wake(Step.CAPTIONS, at=captions_due_at),)
+    wakes = (Wake(Step.CAPTIONS, at=captions_due_at),) if captions_due_at is not None else ()
     return _told(export, wakes, state=str(State.STORED), bytes=size)
 
 

@@ -1,0 +1,31 @@
+"""Downloads: one message has one file brought after the other, as long as that goes well."""
+
+from datetime import timedelta
+from uuid import UUID
+
+from models import State
+from worker.steps.download import NOT_DUE, download
+from worker.steps.kit import Kit
+from worker.steps.report import Report, Step, Wake
+
+# After this no file is begun any more; then other messages get their turn, and this is sent again.
+MOST_TIME = timedelta(seconds=5)
+
+
+def downloads(kit: Kit, export_id: UUID) -> Report:
+    """Bring the most urgent file into storage, and then the next, until none is due.
+
+    Many that are small need no message each. It ends as well where one could not be stored: what
+    is wrong with it may be wrong with all of them, and their retries are apart in time.
+    """
+    begun, stored, wakes = kit.now(), 0, list[Wake]()
+    while True:
+        report = download(kit, export_id)
+        wakes += report.wakes
+        stored += report.facts.get("state") == State.STORED
+        if report.facts.get("state") == NOT_DUE or "error" in report.facts:
+            break
+        if kit.stopping() or kit.now() - begun >= MOST_TIME:
+            wakes.append(Wake(Step.DOWNLOAD, export_id))
+            break
+    return Report({**report.facts, "stored": stored}, tuple(wakes))
