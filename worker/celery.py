@@ -54,7 +54,7 @@ _PARTS = (list | tuple, dict, dict | None)
 # The tasks that are woken, beside those that a CMS sends.
 WAKE_UPS = frozenset(map(str, Step)) - {str(Step.CREATE), str(Step.CANCEL), str(Step.RETRY)}
 
-# How often a worker's timer looks whether a step's time has come.
+# How often a worker's timer looks whether a step's time has come, and sends what Flower is told.
 TICK_SECONDS = 0.2
 # How often it is tried to serve metrics at a port that another still has.
 METRICS_AGAIN_SECONDS = 5.0
@@ -120,6 +120,7 @@ def make_app(settings: Settings) -> Celery:
     app.steps["worker"].add(Rouser)
     app.steps["worker"].add(Teller)
     app.steps["consumer"].add(Census)
+    app.steps["consumer"].add(Reporter)
     return app
 
 
@@ -220,6 +221,31 @@ class Census(bootsteps.StartStopStep):
     def start(self, consumer: Any) -> None:  # noqa: ANN401  (Celery's)
         """Count the children."""
         consumer.pool.maintain_pool()
+
+
+class Reporter(bootsteps.StartStopStep):
+    """Has the events of tasks go out together, several times a second.
+
+    Celery sends them at each turn of its event loop, which for short steps is a message each.
+    """
+
+    requires = ("celery.worker.consumer.events:Events",)
+
+    def __init__(self, consumer: Any, **options: Any) -> None:  # noqa: ANN401  (Celery's)
+        super().__init__(consumer, **options)
+        self._timer: Any = None
+
+    def start(self, consumer: Any) -> None:  # noqa: ANN401  (Celery's)
+        """Begin to send them."""
+        events = consumer.event_dispatcher
+        events.on_send_buffered = None
+        self._timer = consumer.timer.call_repeatedly(TICK_SECONDS, events.flush)
+
+    def stop(self, consumer: Any) -> None:  # noqa: ANN401  (Celery's)
+        """Send no more: the broker may be away."""
+        del consumer
+        if self._timer is not None:
+            self._timer.cancel()
 
 
 def wake(app: Celery, step: Step, **arguments: str) -> None:

@@ -12,7 +12,7 @@ import pytest
 from celery import Celery
 
 from tests.scraping import scraped
-from worker.celery import DOWNLOADS, EXPORTS, Census, Rouser, Teller, make_app
+from worker.celery import DOWNLOADS, EXPORTS, Census, Reporter, Rouser, Teller, make_app
 from worker.errors import InvalidRequest, Permanent, SettingsError, Transient
 from worker.settings import Settings
 from worker.steps import Step
@@ -148,6 +148,19 @@ def test_a_port_that_is_anothers_holds_no_worker_up_and_is_tried_again(app: Cele
     assert told.value("worker_serves", queue=DOWNLOADS) == 1
     with socket.create_server(("127.0.0.1", port)):
         pass
+
+
+def test_events_go_out_together(app: Celery) -> None:
+    assert Reporter in app.steps["consumer"]
+    timers, flushed = list[tuple[float, Callable[[], None]]](), list[int]()
+    events = SimpleNamespace(on_send_buffered=print, flush=lambda: flushed.append(1))
+    timer = SimpleNamespace(call_repeatedly=lambda every, act: timers.append((every, act)))
+    Reporter(None).start(SimpleNamespace(event_dispatcher=events, timer=timer))
+    assert events.on_send_buffered is None
+    [(every, act)] = timers
+    act()
+    assert flushed
+    assert every < 1
 
 
 LOADS = """
