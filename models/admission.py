@@ -52,6 +52,13 @@ def _highest(dialect: str, *, is_below: bool) -> Select[int]:
 
 
 @lru_cache
+def _outlook(dialect: str) -> Select[int | None, bool]:
+    """Return the query for the highest priority of what is due, and whether anybody is paused."""
+    highest = _highest(dialect, is_below=False).scalar_subquery()
+    return select(highest, select(Pause).where(Pause.account == bindparam("of")).exists())
+
+
+@lru_cache
 def _in_turn(dialect: str, *, some_are_paused: bool) -> Select[str, UUID]:
     # one probe of the index for each who has nothing due, until the first who has; as a join the
     # planner might read all that is due
@@ -134,10 +141,12 @@ def next_one(session: Session, *, account: str, now: datetime) -> UUID | None:
 
     Its requester's turn is over by that. To be called under the lock.
     """
-    paused = who_is_paused(session, account)
+    priority, some_are_paused = session.execute(
+        _outlook(dialect_of(session)), {"of": account, "now": now}
+    ).one()
+    paused = who_is_paused(session, account) if some_are_paused else frozenset()
     if EVERYBODY in paused:
         return None
-    priority = highest(session, account, now)
     while priority is not None:
         if chosen := _chosen(session, account, now, priority, paused):
             requester, export_id = chosen

@@ -58,7 +58,7 @@ def submit(kit: Kit) -> Report:
     An export whose outcome is unknown (it is `submitting`, and nobody is at it) is looked for in
     Uplynk's list before all else, and asked for again only when it is surely not there.
     """
-    begun, wakes, asked = kit.now(), list[Wake](), list[str]()
+    begun, wakes, asked, has_unknown = kit.now(), list[Wake](), list[str](), True
     if away_until := probe.away_until(kit):
         return Report({"uplynk": "away"}, (Wake(Step.SUBMIT, at=away_until),))
     if not _has_work(kit):
@@ -67,11 +67,14 @@ def submit(kit: Kit) -> Report:
         if not kit.allowance.take(Kind.SUBMIT):
             return _told(asked, *wakes, Wake(Step.SUBMIT, at=kit.now() + A_MOMENT))
         with kit.sessions.begin() as session:
-            export, is_new = _taken(kit, session)
+            # all that are found unknown were asked for long ago: when none is left, none comes soon
+            unknown = _unknown(kit, session) if has_unknown else None
+            export = unknown or _taken(kit, session)
+        has_unknown = unknown is not None
         if export is None:
             return _told(asked, *wakes, *_later(kit))
         asked.append(str(export.id))
-        wakes += _step(kit, export, is_new=is_new)
+        wakes += _step(kit, export, is_new=not has_unknown)
     return _told(asked, *wakes, Wake(Step.SUBMIT, goes_on=True))
 
 
@@ -114,32 +117,36 @@ def _may_go_on(kit: Kit) -> bool:
     return not (kit.stopping() or kit.circuit.is_open)
 
 
-def _taken(kit: Kit, session: Session) -> tuple[Export | None, bool]:
-    """Claim the next export; the intent to ask is on record before anybody is asked.
+def _unknown(kit: Kit, session: Session) -> Export | None:
+    """Claim the next export of which it is not known whether Uplynk has it, if there is one."""
+    account, now = kit.slicer.owner, kit.now()
+    until = now + kit.settings.call_claim
+    taken = claims.take(session, State.SUBMITTING, now=now, until=until, account=account)
+    return taken[0] if taken else None
 
-    Returns it, if there is one and the window has room, and whether it is to be asked for.
+
+def _taken(kit: Kit, session: Session) -> Export | None:
+    """Claim the next export that Uplynk is to be asked for, if the window has room.
+
+    The intent to ask is on record before anybody is asked.
     """
     account = kit.slicer.owner
-    now = kit.now()
-    until = now + kit.settings.call_claim
-    for export in claims.take(session, State.SUBMITTING, now=now, until=until, account=account):
-        return export, False
     admission.lock(session)
     if not _has_room(kit, session):
-        return None, False
+        return None
     now = kit.now()  # the lock may have taken its time
     until = now + kit.settings.call_claim
     chosen = admission.next_one(session, account=account, now=now)
     if chosen is None:
-        return None, False
+        return None
     for export in claims.take(session, State.REQUESTED, now=now, until=until, only=chosen):
         export.advance(
             State.SUBMITTING, now=now, reason="about to ask Uplynk for it", keep_claim=True
         )
         export.asked_at, export.looks = export.asked_at or now, 0
         export.begun_at = export.begun_at or now
-        return export, True
-    return None, False
+        return export
+    return None
 
 
 def _later(kit: Kit) -> tuple[Wake, ...]:
@@ -266,15 +273,17 @@ def _have(
     """
     try:
         return _had(kit, export, job, reason, is_found=is_found)
-    except IntegrityError:  # another export got the job in this very moment
-        return _had(kit, export, job, reason, is_found=is_found)
+    except IntegrityError:  # another export has the job already
+        return _had(kit, export, job, reason, is_found=is_found, is_taken=True)
 
 
-def _had(kit: Kit, export: Export, job: Job, reason: str, *, is_found: bool) -> list[Wake] | None:
+def _had(
+    kit: Kit, export: Export, job: Job, reason: str, *, is_found: bool, is_taken: bool = False
+) -> list[Wake] | None:
     with kit.sessions.begin() as session:
         held = claims.held(session, export.id, export.claim)
         held = held or claims.unanswered(session, export.id)
-        other = _owner_of(session, job.id)
+        other = _owner_of(session, job.id) if held is None or is_taken else None
         if held is None:
             _log.warning("outcome dropped", state=str(export.state))
             return [] if other else None
