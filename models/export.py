@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import BigInteger, CheckConstraint, Index, String, Text, text
+from sqlalchemy import BigInteger, CheckConstraint, Index, String, Text, inspect, text
 from sqlalchemy.orm import (
     Mapped,
     Session,
@@ -319,6 +319,15 @@ def beginning_of(export: Export, reason: str = ASKED_FOR) -> dict[str, Any]:
         "from_state": None,
         "to_state": export.state,
         "reason": reason,
+    }
+
+
+def row_of(export: Export) -> dict[str, Any]:
+    """Return the columns that are set of an export that no session has."""
+    return {
+        column.key: export.__dict__[column.key]
+        for column in inspect(Export).column_attrs
+        if column.key in export.__dict__
     }
 
 

@@ -7,13 +7,13 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import insert, inspect, select
+from sqlalchemy import insert, select
 from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
 from models import Audio, Base, Batch, Export, History, Request, State, admission, claims, outbox
 from models.database import inserted
-from models.export import IS_UNDER_WAY, beginning_of
+from models.export import IS_UNDER_WAY, beginning_of, row_of
 from worker.errors import Transient
 from worker.steps.create import join
 from worker.steps.wish import Wish
@@ -176,7 +176,7 @@ def _recorded(
         row = entry.wish.row(entry.request_id, now=moment)
         requests.append({**row, "batch": where.batch, "export_id": export_id})
     # two lists with the same assets wait for each other, and don't stand crosswise
-    _insert(session, Export, [_row(export) for export in sorted(begun, key=_key)])
+    _insert(session, Export, [row_of(export) for export in sorted(begun, key=_key)])
     _insert(session, History, [beginning_of(export) for export in begun])
     _insert(session, Request, requests)
     there_already = [name for name, outcome in outcomes.items() if outcome is Outcome.STORED]
@@ -188,15 +188,6 @@ def _insert(session: Session, table: type[Base], rows: list[dict[str, Any]]) -> 
     """Insert rows together; as objects of a session they would take five times as long."""
     if rows:
         session.execute(insert(table), rows)
-
-
-def _row(export: Export) -> dict[str, Any]:
-    """Return what is set of an export that no session has."""
-    return {
-        column.key: export.__dict__[column.key]
-        for column in inspect(Export).column_attrs
-        if column.key in export.__dict__
-    }
 
 
 def _known(session: Session, batch: str, entries: Sequence[Entry]) -> dict[str, Outcome]:

@@ -4,12 +4,13 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import insert, select
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from models import Audio, Export, Request, admission, outbox
+from models import Audio, Export, History, Request, admission, outbox
 from models.database import inserted
-from models.export import IS_UNDER_WAY
+from models.export import IS_UNDER_WAY, beginning_of, row_of
 from worker import tracing
 from worker.cloudslicer.job import storable
 from worker.errors import InvalidRequest, Transient
@@ -55,15 +56,42 @@ def _created(
     except InvalidRequest as error:
         _refuse(kit, request_id, arguments, str(error), now)
         raise
-    with kit.sessions.begin() as session:
-        request = _recorded(session, request_id, wish, kit.slicer.owner, now)
-        export = request.export
-        facts = {"state": str(request.state), "request_id": request_id}
-        if export is None:  # this very id was refused before, or cancelled
-            return Report(facts)
-        facts["export_id"] = str(export.id)
+    try:
+        with kit.sessions.begin() as session:
+            facts = _begun(session, request_id, wish, kit.slicer.owner, now)
+    except IntegrityError:  # the request is known, or the export is under way
+        with kit.sessions.begin() as session:
+            request = _recorded(session, request_id, wish, kit.slicer.owner, now)
+            facts = {"state": str(request.state), "request_id": request_id}
+            if request.export is None:  # this very id was refused before, or cancelled
+                return Report(facts)
+            facts["export_id"] = str(request.export.id)
     _log.info("request recorded", asset=wish.asset, **facts)
     return Report(facts, (Wake(Step.SUBMIT),))
+
+
+def _begun(
+    session: Session, request_id: str, wish: Wish, account: str, now: datetime
+) -> dict[str, str]:
+    """Set down a new request with a new export, as nearly all are; as rows they cost the least.
+
+    Raises:
+        IntegrityError: one of them is there already.
+    """
+    admission.enter(session, account, wish.by)
+    export = Export.begun(
+        account=account,
+        asset=wish.asset,
+        audio=wish.audio,
+        priority=wish.priority,
+        requester=wish.by,
+        now=now,
+    )
+    session.execute(insert(Export), [row_of(export)])
+    session.execute(insert(History), [beginning_of(export)])
+    more = {"export_id": export.id, "trace_context": tracing.current()}
+    session.execute(insert(Request), [wish.row(request_id, now=now) | more])
+    return {"state": str(export.state), "request_id": request_id, "export_id": str(export.id)}
 
 
 def _recorded(
