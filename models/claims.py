@@ -136,6 +136,15 @@ def due(
     return list(session.scalars(rows, {"now": now, "of": account}))
 
 
+def assets_due(
+    session: Session, state: State, *, now: datetime, limit: int, account: str
+) -> list[str]:
+    """Return the assets of exports that `due` would return, in its order."""
+    rows = _due_first(state, dialect_of(session), limit, of_all=False)
+    rows = rows.with_only_columns(Export.asset)
+    return list(session.scalars(rows, {"now": now, "of": account}))
+
+
 def take(
     session: Session,
     state: State,

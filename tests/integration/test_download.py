@@ -384,6 +384,27 @@ def test_one_message_has_all_files_brought_that_are_due(
     assert report.wakes == ()
 
 
+def test_how_long_films_should_be_that_wait_is_asked_for_together(
+    sessions: Sessions, tmp_path: Path, emulator: Emulator
+) -> None:
+    first, second = (finished(sessions, tmp_path, emulator) for _ in range(2))
+    downloads(make_kit(sessions, tmp_path, emulator=emulator), first.id)
+    for each in (first, second):
+        assert reload(sessions, each).asset_duration_seconds is not None
+    assert emulator.control.calls()["calls"]["asset/get"] == 1
+
+
+def test_where_many_are_refused_each_is_asked_for_by_itself(
+    sessions: Sessions, tmp_path: Path, emulator: Emulator
+) -> None:
+    first, second = (finished(sessions, tmp_path, emulator) for _ in range(2))
+    emulator.control.fault("asset/get", "error", times=1, code=7, msg="No such call")
+    downloads(make_kit(sessions, tmp_path, emulator=emulator), first.id)
+    for each in (first, second):
+        assert reload(sessions, each).asset_duration_seconds is not None
+    assert emulator.control.calls()["calls"]["asset/get"] == len((first, second)) + 1
+
+
 def test_a_message_that_took_long_begins_no_other_file_and_wakes_the_next(
     sessions: Sessions, tmp_path: Path, emulator: Emulator
 ) -> None:

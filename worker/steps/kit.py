@@ -1,7 +1,7 @@
 """Kit: what a step works with, so that a test can hand it something else."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from random import Random
 from typing import Any
@@ -15,6 +15,7 @@ from worker.cloudslicer.pages import PageSize
 from worker.settings import Settings
 from worker.steps.circuit import Circuit
 from worker.steps.governor import Governor
+from worker.steps.lengths import Lengths
 from worker.storage import Storage
 from worker.transfer.session import FileSession
 from worker.webhooks import Webhooks
@@ -41,6 +42,7 @@ class Kit:
             Undelivered.
         stopping: whether this worker was told to stop.
         came: is told how many bytes of a film came, piece by piece.
+        lengths: how long assets are whose films wait.
     """
 
     settings: Settings
@@ -58,6 +60,7 @@ class Kit:
     call: Callable[[str, str, Mapping[str, Any]], None]
     stopping: Callable[[], bool]
     came: Callable[[int], None] = lambda _size_bytes: None
+    lengths: Lengths = field(default_factory=Lengths)
 
     def until_next_look(self, age: timedelta) -> timedelta:
         """Return how long to wait before a job of this age is looked at again."""
