@@ -128,7 +128,8 @@ def _synced(part: Part) -> Iterator[None]:
         thread.join()
     if errors:
         raise errors[0]
-    part.sync(least_bytes=1)
+    # the last of it is not worth a note: it is read back and published within moments
+    part.sync(least_bytes=1, is_noted=False)
 
 
 @contextmanager

@@ -19,10 +19,16 @@ def journal_of(part: Path) -> Path:
 
 
 class Journal:
-    """A journal that is ours, as the part is beside which it lies."""
+    """A journal that is ours, as the part is beside which it lies.
 
-    def __init__(self, file: FileIO) -> None:
+    Args:
+        file: it, open.
+        is_new: whether it was made just now: then the disk has no line of it.
+    """
+
+    def __init__(self, file: FileIO, *, is_new: bool = False) -> None:
         self._file = file
+        self._is_blank = is_new
 
     def read(self) -> dict[str, Any]:
         """Return what the lines say, or nothing if one of them can't be read.
@@ -47,6 +53,7 @@ class Journal:
         Raises:
             OSError: the disk does not take it; the lines before it stand.
         """
+        self._is_blank = False
         start = self._file.seek(0, os.SEEK_END)
         line = memoryview(f"{json.dumps(members)}\n".encode())
         try:
@@ -57,13 +64,16 @@ class Journal:
             raise
 
     def empty(self) -> None:
-        """Have it say nothing any more.
+        """Have it say nothing any more, on the disk as well.
 
         Raises:
             OSError: the disk does not take that.
         """
-        self._file.truncate(0)
-        self._file.seek(0)
+        if not self._is_blank:
+            self._file.truncate(0)
+            self._file.seek(0)
+            self.sync()
+            self._is_blank = True
 
     def sync(self) -> None:
         """Have all its lines on the disk.

@@ -100,13 +100,12 @@ class Part:
             self.origin = None
             self.generation += 1
             self._journal.empty()
-            self._journal.sync()
             self._data.truncate(0)
             self._there = Spans()
             self._noted_bytes = self._synced_bytes = 0
             if origin is not None:
+                # after a power cut no byte counts before it is noted as synced, and this with it
                 self._note({**asdict(origin), "boot": _boot()})
-                self._journal.sync()
                 self.origin = origin
 
     def write(self, at: int, piece: memoryview | bytes) -> None:
@@ -131,8 +130,10 @@ class Part:
         """Read the bytes from `at` on; returns how many they are."""
         return os.preadv(self._data.fileno(), [into], at)
 
-    def sync(self, *, least_bytes: int = SYNC_BYTES) -> None:
+    def sync(self, *, least_bytes: int = SYNC_BYTES, is_noted: bool = True) -> None:
         """Have on the disk what is there, and know it; nothing if less than `least_bytes` came.
+
+        What is not noted is not known after a power cut.
 
         Where the disk fails, nothing of the part is trusted any more, by anybody: a later attempt
         may succeed over pages that the system has dropped since (fsync(2), "errors").
@@ -150,8 +151,10 @@ class Part:
             with self._lock:
                 if generation != self.generation:
                     return
-                self._note({"synced": there})
-            self._journal.sync()
+                if is_noted:
+                    self._note({"synced": there})
+            if is_noted:
+                self._journal.sync()
             self._synced_bytes = size
         except OSError as error:
             self._fail(error)

@@ -117,4 +117,4 @@ def _taken(path: Path) -> FileIO | None:
 
 def _made(path: Path) -> Part:
     data = held.make(path)
-    return Part(path, data, Journal(held.make(journal_of(path))))
+    return Part(path, data, Journal(held.make(journal_of(path)), is_new=True))
