@@ -5,8 +5,6 @@ from random import SystemRandom
 from threading import local
 from typing import Any
 
-import requests
-
 from models.database import open_engine, open_sessions
 from worker import clock
 from worker.clock import Clock
@@ -14,6 +12,7 @@ from worker.cloudslicer import CloudSlicer
 from worker.cloudslicer.allowance import Allowance, storage_at
 from worker.cloudslicer.pages import PageSize
 from worker.errors import Undelivered
+from worker.proxies import Session
 from worker.settings import Settings
 from worker.steps import Kit
 from worker.steps.circuit import Circuit
@@ -28,7 +27,7 @@ class _Sessions(local):
     """A thread's own HTTP sessions: they keep connections, and are not made to be shared."""
 
     def __init__(self, settings: Settings) -> None:
-        self.api = requests.Session()
+        self.api = Session()
         self.files = FileSession(settings.download_hosts)
 
 

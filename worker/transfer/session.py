@@ -19,14 +19,15 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 
 from worker.errors import Transient
+from worker.proxies import Session
 from worker.transfer import hosts
 from worker.transfer.guard import Guard
 
 _ANYWHERE = ("0.0.0.0/0", "::/0")
 
 
-class FileSession(requests.Session):
-    """A requests session for one thread, to fetch files through from `allowed` hosts.
+class FileSession(Session):
+    """An HTTP session for one thread, to fetch files through from `allowed` hosts.
 
     Attributes:
         allowed: names of hosts, addresses and networks.
