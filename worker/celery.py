@@ -54,10 +54,13 @@ _PARTS = (list | tuple, dict, dict | None)
 # The tasks that are woken, beside those that a CMS sends.
 WAKE_UPS = frozenset(map(str, Step)) - {str(Step.CREATE), str(Step.CANCEL), str(Step.RETRY)}
 
-# How often a worker's timer looks whether a step's time has come, and sends what Flower is told.
+# How often a worker's timer looks whether a step's time has come.
 TICK_SECONDS = 0.2
 # How often it is tried to serve metrics at a port that another still has.
 METRICS_AGAIN_SECONDS = 5.0
+
+# How often Flower is told what has happened.
+REPORT_SECONDS = 1.0
 
 _log = logs.get_logger(__name__)
 
@@ -224,7 +227,7 @@ class Census(bootsteps.StartStopStep):
 
 
 class Reporter(bootsteps.StartStopStep):
-    """Has the events of tasks go out together, several times a second.
+    """Has the events of tasks go out together, once a second.
 
     Celery sends them at each turn of its event loop, which for short steps is a message each.
     """
@@ -239,7 +242,7 @@ class Reporter(bootsteps.StartStopStep):
         """Begin to send them."""
         events = consumer.event_dispatcher
         events.on_send_buffered = None
-        self._timer = consumer.timer.call_repeatedly(TICK_SECONDS, events.flush)
+        self._timer = consumer.timer.call_repeatedly(REPORT_SECONDS, events.flush)
 
     def stop(self, consumer: Any) -> None:  # noqa: ANN401  (Celery's)
         """Send no more: the broker may be away."""

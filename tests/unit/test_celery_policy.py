@@ -160,7 +160,7 @@ def test_events_go_out_together(app: Celery) -> None:
     [(every, act)] = timers
     act()
     assert flushed
-    assert every < 1
+    assert every <= 1, "Flower shows what happens as it does"
 
 
 LOADS = """
