@@ -8,13 +8,13 @@ A list may be in any order, move while it is read, leave jobs out, or be refused
 show is asked for one by one.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import Row, case, select, update
+from sqlalchemy import Row, String, Text, case, literal, select, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
@@ -178,16 +178,19 @@ def _set_down(
     """Set down what the page says: of most jobs that they are as they were, and for others more."""
     now = kit.now()
     jobs = {job.id: job for job in page}
-    unchanged, changed = list[Row[Any]](), list[UUID]()
+    unchanged, goes_on, changed = list[Row[Any]](), list[Row[Any]](), list[UUID]()
     for row in rows:
         job = jobs[row.job_id]
         if _is_to_be_asked_for(kit, row, job, now=now):
             continue
-        if _is_as_it_was(row, job):
+        if not _goes_on(row, job):
+            changed.append(row.id)
+        elif row.job_state == job.word and row.job_progress == (job.progress or None):
             unchanged.append(row)
         else:
-            changed.append(row.id)
+            goes_on.append(row)
     _put_off(kit, session, unchanged, now=now)
+    _put_off(kit, session, goes_on, now=now, how_far=jobs)
     if not changed:
         return []
     exports = session.scalars(
@@ -208,34 +211,43 @@ def _is_to_be_asked_for(kit: Kit, row: Row[Any], job: Job, *, now: datetime) -> 
     return is_late or row.unwanted_since is not None
 
 
-def _is_as_it_was(row: Row[Any], job: Job) -> bool:
+def _goes_on(row: Row[Any], job: Job) -> bool:
+    """Return whether the job just runs on, as far as it may have come by now."""
     return (
         job.state not in withdraw.ENDED
-        and row.job_state == job.word
-        and row.job_progress == (job.progress or None)
+        and job.finished_at is None
         and (not job.last_error or row.job_error == job.last_error)
         and row.attempts == 0
         and row.stop_told_at is None
     )
 
 
-def _put_off(kit: Kit, session: Session, rows: Sequence[Row[Any]], *, now: datetime) -> None:
-    """Set down of these that there was nothing new, and when to look again."""
+def _put_off(
+    kit: Kit,
+    session: Session,
+    rows: Sequence[Row[Any]],
+    *,
+    now: datetime,
+    how_far: Mapping[str, Job] | None = None,
+) -> None:
+    """Set down of these how far they are, if that is new, and when to look again."""
     if not rows:
         return
     times = {
         row.id: now + kit.until_next_look(now - (row.job_created_at or row.state_since))
         for row in rows
     }
+    values = {"due_at": case(times, value=Export.id)}
+    if how_far is not None:
+        jobs = {row.id: how_far[row.job_id] for row in rows}
+        words = {each: literal(job.word, String) for each, job in jobs.items()}
+        progress = {each: literal(job.progress or None, Text) for each, job in jobs.items()}
+        values["job_state"] = case(words, value=Export.id)
+        values["job_progress"] = case(progress, value=Export.id)
     session.execute(
         update(Export)
         .where(Export.id.in_(times))
-        .values(
-            due_at=case(times, value=Export.id),
-            polls=Export.polls + 1,
-            claim=None,
-            claimed_until=None,
-        )
+        .values(**values, polls=Export.polls + 1, claim=None, claimed_until=None)
         .execution_options(synchronize_session=False)
     )
 
