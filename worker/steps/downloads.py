@@ -8,8 +8,9 @@ from worker.steps.download import NOT_DUE, download
 from worker.steps.kit import Kit
 from worker.steps.report import Report, Step, Wake
 
-# After this no file is begun any more; then other messages get their turn, and this is sent again.
-MOST_TIME = timedelta(seconds=5)
+# After this no file is begun any more: other messages get their turn, CMSs are told of what is
+# stored, and this is sent again.
+MOST_TIME = timedelta(seconds=2)
 
 
 def downloads(kit: Kit, export_id: UUID) -> Report:
