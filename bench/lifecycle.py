@@ -9,7 +9,7 @@ would find all of them done.
 
 Ours does more for each: it keeps the request and each change of state on record, claims a step
 before it acts, hashes the file, walks through its boxes, opens it and decodes its end, compares its
-length with its asset's (a call to Uplynk more), brings the captions, and syncs all to the disk
+length with its asset's (a call to Uplynk for many), brings the captions, and syncs all to the disk
 before it says that the file is stored.
 """
 
