@@ -19,14 +19,15 @@ def downloads(kit: Kit, export_id: UUID) -> Report:
     Many that are small need no message each. It ends as well where one could not be stored: what
     is wrong with it may be wrong with all of them, and their retries are apart in time.
     """
-    begun, stored, wakes = kit.now(), 0, list[Wake]()
+    begun, took, stored, wakes = kit.now(), 0, 0, list[Wake]()
     while True:
         report = download(kit, export_id)
         wakes += report.wakes
+        took += report.facts.get("state") != NOT_DUE
         stored += report.facts.get("state") == State.STORED
         if report.facts.get("state") == NOT_DUE or "error" in report.facts:
             break
         if kit.stopping() or kit.now() - begun >= MOST_TIME:
             wakes.append(Wake(Step.DOWNLOAD, export_id))
             break
-    return Report({**report.facts, "stored": stored}, tuple(wakes))
+    return Report({**report.facts, "stored": stored}, tuple(wakes), took=max(took, 1))
