@@ -3,6 +3,7 @@
 import os
 import warnings
 from collections.abc import Sequence
+from hashlib import sha256
 from typing import Any, Literal
 
 import sqlalchemy as sa
@@ -69,9 +70,10 @@ def migrate(connection: Connection) -> None:
     with context.begin_transaction():
         if connection.dialect.name == "postgresql":
             await_turn(connection)
-        readers = take_view(connection) if is_moving() else []
+        is_replaced = is_moving() and not has_view(connection)
+        readers = take_view(connection) if is_replaced else []
         context.run_migrations()
-        if is_moving() and is_at_head():
+        if is_replaced and is_at_head():
             make_view(connection, readers)
         if is_sqlite:
             check_foreign_keys(connection)
@@ -84,6 +86,22 @@ def is_moving() -> bool:
     except KeyError:
         return False
     return True
+
+
+def has_view(connection: Connection) -> bool:
+    """Return whether there is nothing to do, and the view is this release's: it is left alone."""
+    if context.get_revision_argument() != context.get_context().get_current_revision():
+        return False
+    if connection.dialect.name == "postgresql":
+        said = text("SELECT obj_description(to_regclass(:name), 'pg_class')")
+        return connection.scalar(said, {"name": status.NAME}) == fingerprint()
+    made = text("SELECT sql FROM sqlite_master WHERE name = :name")
+    return str(connection.scalar(made, {"name": status.NAME})).strip() == status.VIEW.strip()
+
+
+def fingerprint() -> str:
+    """Return what tells this release's view from others'."""
+    return f"uplynk-export {sha256(status.VIEW.encode()).hexdigest()}"
 
 
 def take_view(connection: Connection) -> list[str]:
@@ -104,6 +122,8 @@ def take_view(connection: Connection) -> list[str]:
 def make_view(connection: Connection, readers: Sequence[str]) -> None:
     """Make the view as this release has it; who could read it still can."""
     connection.execute(text(status.VIEW))
+    if connection.dialect.name == "postgresql":
+        connection.execute(text(f"COMMENT ON VIEW {status.NAME} IS '{fingerprint()}'"))
     for reader in readers:
         connection.execute(text(f"GRANT SELECT ON {status.NAME} TO {reader}"))
 

@@ -1,4 +1,4 @@
-"""Deliveries: the SQL by which notifications are taken, delivered or put off.
+"""Deliveries: the SQL by which notifications are taken and held.
 
 A claim is as that of an export (see models/claims.py). Those of one request go by each way in their
 order: one is not taken before those ahead of it are delivered or given up. Nothing here commits.
@@ -81,20 +81,6 @@ def held(session: Session, taken: Collection[Notification]) -> Sequence[Notifica
         .execution_options(populate_existing=True)
     )
     return [row for row in rows if row.claim is not None and row.claim == claims[row.id]]
-
-
-def put_off(session: Session, receiver: str, *, until: datetime) -> None:
-    """Have nothing go to a receiver before then, but what is on its way."""
-    session.execute(
-        update(Notification)
-        .where(
-            Notification.receiver == receiver,
-            Notification.due_at < until,
-            Notification.claim.is_(None),
-        )
-        .values(due_at=until)
-        .execution_options(synchronize_session=False)
-    )
 
 
 def next_due(session: Session) -> datetime | None:

@@ -24,7 +24,7 @@ class Notification(Base):
     __table_args__ = (
         # deliveries.next_due
         Index("ix_notifications_due", "due_at", postgresql_where=_IS_DUE, sqlite_where=_IS_DUE),
-        # deliveries.receivers, deliveries.take, deliveries.put_off
+        # deliveries.receivers, deliveries.take
         Index(
             "ix_notifications_of_receiver",
             "receiver",
@@ -46,7 +46,7 @@ class Notification(Base):
     id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
     request_id: Mapped[str] = mapped_column(ForeignKey("requests.id", ondelete="CASCADE"))
     channel: Mapped[Channel] = mapped_column(by_value(Channel, "channel"))
-    # who is slow or away as one: the origin of a webhook's URL, or the broker of the tasks
+    # who is slow or away as one: the origin of a webhook's URL, or a queue of tasks
     receiver: Mapped[str] = mapped_column(String(300), default="", server_default=text("''"))
     type: Mapped[str] = mapped_column(String(64))
     payload: Mapped[dict[str, Any]] = mapped_column(Json)

@@ -21,8 +21,6 @@ from models.notification import Notification
 from models.request import Request
 from models.state import TERMINAL, Channel
 
-# All Celery tasks go to one broker.
-BROKER = "broker"
 _LONGEST_RECEIVER = 300
 
 _WANTS_TO_KNOW = or_(Request.callback_task.is_not(None), Request.webhook_url.is_not(None))
@@ -116,7 +114,7 @@ def data_of(request: Request) -> dict[str, Any]:
 
 def _receivers(request: Request) -> Iterator[tuple[Channel, str]]:
     if request.callback_task is not None:
-        yield Channel.TASK, BROKER
+        yield Channel.TASK, f"queue {request.callback_queue}"
     if request.webhook_url is not None:
         parts = urlsplit(request.webhook_url)
         yield Channel.WEBHOOK, f"{parts.scheme}://{parts.netloc}".lower()

@@ -19,6 +19,7 @@ from worker.cloudslicer.pages import PageSize
 from worker.settings import Settings
 from worker.steps import Kit
 from worker.steps.circuit import Circuit
+from worker.steps.courier import Courier
 from worker.steps.governor import Governor
 from worker.storage import Storage
 from worker.transfer.session import FileSession
@@ -148,5 +149,6 @@ def make_kit(
             stopping=stopping,
         ),
         call=call,
+        courier=Courier(lingers_seconds=30),  # all that a message begins is done when it ends
         stopping=stopping,
     )

@@ -79,7 +79,8 @@ class Undelivered(Exception):  # noqa: N818  (says what happened)
 
     Attributes:
         is_final: whether the receiver wants it never again.
-        is_of_receiver: whether another notification would have fared no better.
+        is_of_receiver: whether another notification would have fared no better: the receiver, or
+            the broker, is not there, or asked to be left alone.
         retry_after: how long the receiver asked us to wait, if it did.
     """
 
@@ -88,7 +89,7 @@ class Undelivered(Exception):  # noqa: N818  (says what happened)
         message: str,
         *,
         is_final: bool = False,
-        is_of_receiver: bool = True,
+        is_of_receiver: bool = False,
         retry_after: timedelta | None = None,
     ) -> None:
         super().__init__(message)

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from celery import Task
 from celery.exceptions import Reject, Retry
+from celery.signals import worker_process_shutdown, worker_shutdown
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as NoConnectionFree
 
@@ -46,6 +47,9 @@ MOST_SHOWN = 200
 # How long a worker holds a request that it can't set down before it puts the message back.
 PUT_BACK_SECONDS = 1.0
 
+# How long a process that ends waits for what it has under way to be given back.
+LEAVE_SECONDS = 2.0
+
 _log = get_logger(__name__)
 
 
@@ -55,7 +59,7 @@ def _kit_of(_pid: int) -> Kit:
     return outfit(
         settings,
         broker_url=broker_url,
-        call=caller(settings.callback_broker_url or broker_url, broker_errors),
+        call=caller(settings.callback_broker_url or broker_url),
         stopping=stopping.is_set,
         tally=tally,
     )
@@ -91,14 +95,14 @@ class ExportTask(Task):
             raise trouble from None
         except InvalidRequest as error:
             _log.warning("message refused", message=str(error))
+            tell_news()
             raise
         wakes = list(dict.fromkeys(report.wakes))
         for each in wakes:
             if each.export_id is None:
                 send(each)
         send_downloads([each.export_id for each in wakes if each.export_id is not None])
-        if outbox.has_news(kit().sessions):
-            send(Wake(Step.NOTIFY))
+        tell_news()
         if counts.last is not None and len(counts.failures) >= report.took:
             raise _came_to_nothing(counts)
         return {**report.facts, **counts.facts()}
@@ -135,6 +139,12 @@ class StepTask(ExportTask):
             return super().__call__(*args, **kwargs)
         except Transient as trouble:
             raise TriedAgain(str(trouble), trouble) from None
+
+
+def tell_news() -> None:
+    """Have what this thread wrote into the outbox delivered."""
+    if outbox.has_news(kit().sessions):
+        send(Wake(Step.NOTIFY))
 
 
 def send(wanted: Wake) -> None:
@@ -259,6 +269,14 @@ def notify() -> Report:
     """Tell the CMS what has become of its requests; in one place of the pool at the most."""
     with telling.one() as free:
         return steps.notify(kit()) if free else Report({"state": "told already"})
+
+
+@worker_process_shutdown.connect
+@worker_shutdown.connect
+def _give_back(**_: object) -> None:
+    """Give back what this process has under way to CMSs, as it is about to end."""
+    if _kit_of.cache_info().currsize:
+        kit().courier.leave(kit().webhooks.cut, seconds=LEAVE_SECONDS)
 
 
 @app.task(name=str(Step.CLEAN), base=StepTask)

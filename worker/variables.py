@@ -93,6 +93,12 @@ def _broker_url(value: str) -> str:
     return value
 
 
+def _not_embedded(value: str) -> str:
+    if value == EMBEDDED:
+        raise ValueError("must be a broker's URL; what is embedded is CELERY_BROKER_URL's")
+    return value
+
+
 def _storage_url(value: str) -> str:
     if value and not _SCHEME.match(value):
         return Path(value).resolve().as_uri()
@@ -243,7 +249,7 @@ Folder = Annotated[Path, BeforeValidator(_folder)]
 WebVtt = Annotated[bool, AfterValidator(_convertible)]
 MaybeHosts = Annotated[tuple[str, ...], BeforeValidator(_split_hosts), AfterValidator(_maybe_hosts)]
 MaybeResultBackend = Annotated[str | None, MaybeOff]
-MaybeBrokerUrl = Annotated[BrokerUrl | None, MaybeOff]
+MaybeBrokerUrl = Annotated[Annotated[BrokerUrl, AfterValidator(_not_embedded)] | None, MaybeOff]
 WebhookSecrets = Annotated[SecretStr | None, BeforeValidator(_stripped), AfterValidator(_secrets)]
 LogLevel = Annotated[
     Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], BeforeValidator(_upper)

@@ -4,16 +4,18 @@ https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-w
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import datetime
 from importlib.metadata import version
 from threading import local
 from urllib.parse import urlsplit
+from weakref import WeakSet
 
 import requests
 from standardwebhooks.webhooks import Webhook
 from urllib3.exceptions import HTTPError
 
-from worker.errors import ExportError, Permanent, Transient, Undelivered
+from worker.errors import ExportError, Permanent, Stopping, Transient, Undelivered
 from worker.headers import retry_after
 from worker.transfer import hosts
 from worker.transfer.patience import Patience
@@ -25,8 +27,8 @@ MOST_TOLD_BYTES = 200
 
 _SUCCESS = range(200, 300)
 _GONE = requests.codes.gone
-# What says that the receiver as a whole is in trouble, beside all of 500 and above.
-_BUSY = frozenset({408, 429})
+# What a receiver says that wants to be left alone, if it says for how long.
+_BUSY = frozenset({429, 503})
 
 
 class Webhooks:
@@ -52,7 +54,7 @@ class Webhooks:
         self._allowed, self._seconds = allowed, timeout_seconds
         self._signers = [Webhook(secret) for secret in secrets]
         self._now, self._stopping = now, stopping
-        self._own = local()
+        self._own, self._sessions = local(), WeakSet[FileSession]()
 
     def post(self, url: str, event_id: str, body: str) -> None:
         """Post an event; it is delivered once the receiver has answered with 2xx.
@@ -68,14 +70,28 @@ class Webhooks:
         """
         self._check(url)
         session = self._session()
-        patience = Patience(self._seconds, self._stopping)
+        patience, is_taken = Patience(self._seconds, self._stopping), False
         try:
             with session.interruptible(patience):
                 self._send(session, url, event_id, body)
-        except Transient as error:
+                patience.check()  # a line that was cut looks like the end of an answer
+                is_taken = True
+        except (Transient, Stopping) as error:
+            if is_taken:  # it was over in the very moment after that
+                return
+            if isinstance(error, Stopping):
+                raise
             raise self._explained(url, error) from None
         except (requests.RequestException, HTTPError) as error:  # urllib3's own get through too
-            raise Undelivered(f"no answer ({type(error).__name__})") from None
+            if self._stopping():
+                raise Stopping from None
+            said = f"no answer ({type(error).__name__})"
+            raise Undelivered(said, is_of_receiver=True) from None
+
+    def cut(self) -> None:
+        """Have whatever is posted just now end at once; for a process that ends."""
+        for session in list(self._sessions):
+            session.cut()
 
     def _send(self, session: FileSession, url: str, event_id: str, body: str) -> None:
         with session.post(
@@ -102,13 +118,16 @@ class Webhooks:
         }
 
     def _refused(self, reply: requests.Response) -> Undelivered:
-        said = _text(reply.raw.read(MOST_TOLD_BYTES, decode_content=True))
+        said = ""
+        with suppress(HTTPError):  # the status is what counts
+            said = _text(reply.raw.read(MOST_TOLD_BYTES, decode_content=True))
         status = reply.status_code
+        wait = retry_after(reply.headers.get("Retry-After"), self._now())
         return Undelivered(
             f"HTTP {status}{': ' if said else ''}{said}",
             is_final=status == _GONE,
-            is_of_receiver=status >= requests.codes.server_error or status in _BUSY,
-            retry_after=retry_after(reply.headers.get("Retry-After"), self._now()),
+            is_of_receiver=status in _BUSY and wait is not None,
+            retry_after=wait,
         )
 
     def _check(self, url: str) -> None:
@@ -129,13 +148,15 @@ class Webhooks:
                     " and whose network is not listed",
                 )
             case "file_url_refused":
-                return Undelivered("its URL is none that anything may be sent to")
-        return Undelivered(f"no answer within {self._seconds:g} s (WEBHOOK_TIMEOUT_SECONDS)")
+                return Undelivered("its URL is none that anything may be sent to", is_final=True)
+        said = f"no answer within {self._seconds:g} s (WEBHOOK_TIMEOUT_SECONDS)"
+        return Undelivered(said, is_of_receiver=True)
 
     def _session(self) -> FileSession:
         """Return the calling thread's session."""
         if not hasattr(self._own, "session"):
             self._own.session = FileSession(self._allowed)
+            self._sessions.add(self._own.session)
         session: FileSession = self._own.session
         return session
 

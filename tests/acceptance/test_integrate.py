@@ -42,6 +42,14 @@ def blocks() -> dict[str, str]:
     return dict(re.findall(r"<!-- file: (\S+) -->\n```\w+\n(.*?)```", PAGE.read_text(), re.DOTALL))
 
 
+def celery_of_the_page() -> list[str]:
+    """Return the words by which the page starts the CMS's worker."""
+    [line] = re.findall(
+        r"^\.venv/bin/(celery --app cms .*?) &$", PAGE.read_text(), re.MULTILINE | re.DOTALL
+    )
+    return str(line).replace("\\\n", " ").split()
+
+
 @pytest.fixture
 def desk_of_cms(tmp_path: Path) -> Path:
     """Give a folder with the CMS of the page in it, and nothing of ours."""
@@ -98,7 +106,8 @@ def films(folder: Path) -> list[tuple[Any, ...]]:
     with suppress(sqlite3.OperationalError):  # its tables are not made yet
         connection = sqlite3.connect(folder / "cms.db")
         try:
-            return connection.execute("SELECT * FROM films ORDER BY article").fetchall()
+            query = "SELECT article, state, url, error FROM films ORDER BY article"
+            return connection.execute(query).fetchall()
         finally:
             connection.close()
     return []
@@ -110,8 +119,7 @@ def test_a_cms_of_its_own_is_told_of_the_film_and_of_the_failure(
     stage.settings["CELERY_RESULT_BACKEND"] = stage.broker_url
     stage.start("prefork")
     variables = {"BROKER_URL": stage.broker_url, "RESULT_BACKEND": stage.broker_url}
-    worker = ["-m", "celery", "--app", "cms", "worker", "--queues", "cms", "--pool", "solo"]
-    worker += ["--without-mingle", "--without-gossip", "--hostname", "cms@test"]
+    worker = ["-m", *celery_of_the_page()]
     asks = f"import cms; print(cms.request_export(4711, {ASSET!r}))"
     with running(desk_of_cms, worker, **variables):
         request_id = said(desk_of_cms, ["-c", asks], **variables)
@@ -124,6 +132,7 @@ def test_a_cms_of_its_own_is_told_of_the_film_and_of_the_failure(
         assert failed[:3] == (4712, "failed", None)
         assert "32 hex digits" in failed[3]
         assert len(stage.emulator.control.jobs(ASSET)) == 1
+        assert f"export.stored: {export.storage_url}" in (desk_of_cms / "log").read_text()
         assert said(desk_of_cms, ["status.py", request_id], **variables) == "stored"
         assert said(desk_of_cms, ["status.py", "unheard-of"], **variables) == "None"
     with stage.sessions.begin() as session:
@@ -137,8 +146,7 @@ def test_a_cms_withdraws_what_it_asked_for_and_is_told_so(stage: Stage, desk_of_
     stage.emulator.control.asset(ASSET, run_seconds=60)
     stage.start("threads")
     variables = {"BROKER_URL": stage.broker_url}
-    worker = ["-m", "celery", "--app", "cms", "worker", "--queues", "cms", "--pool", "solo"]
-    worker += ["--without-mingle", "--without-gossip", "--hostname", "cms@test"]
+    worker = ["-m", *celery_of_the_page()]
     with running(desk_of_cms, worker, **variables):
         asks = f"import cms; cms.request_export(4711, {ASSET!r})"
         said(desk_of_cms, ["-c", asks], **variables)

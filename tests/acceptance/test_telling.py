@@ -11,7 +11,7 @@ from tests.factories import ASSET
 from tests.raw_server import Say, raw_server
 from tests.receiver import SECRET, Receiver, receiving
 from tests.waiting import wait_until
-from worker.steps.notify import MOST_AT_ONCE
+from worker.steps.courier import MOST_AT_ONCE
 
 COUNT = 40
 

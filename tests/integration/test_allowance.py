@@ -31,7 +31,8 @@ BOTH = COMMON + OWN  # what one kind alone may use
 
 @pytest.fixture(params=["shared", "alone"])
 def storage(request: pytest.FixtureRequest, broker_url: str) -> Storage:
-    shared = storage_at(broker_url)
+    # patient: on a busy machine a broker that is late is not away
+    shared = storage_at(broker_url, seconds=30)
     assert shared is not None
     return shared if request.param == "shared" else MemoryStorage()
 

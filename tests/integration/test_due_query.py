@@ -245,10 +245,6 @@ QUERIES: dict[str, tuple[str, Query]] = {
         RECEIVERS,
         lambda session: deliveries.take(session, "r", now=NOW, until=UNTIL, limit=8),
     ),
-    "a receiver that rests": (
-        RECEIVERS,
-        lambda session: deliveries.put_off(session, "r", until=UNTIL),
-    ),
     "next to be told": ("ix_notifications_due", deliveries.next_due),
     "newest notifications": (
         "ix_notifications_created_at",
@@ -446,7 +442,6 @@ MOST_ROWS = {
     "under way of a list": 500,
     "stored lately": 1000,
     "to be told": 1000,  # all that is due
-    "a receiver that rests": 1000,
     # as often as each was written
     "under way": 2 * sum(number for number, _ in BACKLOG.values()),
     "bytes stored lately": 1000,
@@ -463,17 +458,15 @@ SORTED = {
     *("failed lately", "time in each state", "under way"),
     *("found by asset", "requests found by asset"),
 }
-# These count all that is in an index, whose columns after the first are of no use to them, or most
-# of what is in it.
+# These count all that is in an index, whose columns after the first are of no use to them.
 AS_GOOD = {
     "under way": "uq_exports_under_way",
     "ended": "ix_exports_of_asset",
-    "a receiver that rests": "ix_notifications_due",
 }
 # These may read what they find in whatever order it lies.
 ORDERLESS = {
     *("of a page", "stored of a list", "old stored", "old without a file"),
-    *("to be told", "a receiver that rests", "next to be told"),
+    *("to be told", "next to be told"),
     *("under way", "time in each state", "notifications pending"),
     *("found by asset", "requests found by asset"),
 }

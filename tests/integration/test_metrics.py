@@ -295,7 +295,7 @@ def test_a_database_that_hangs_is_not_waited_for_and_not_asked_again(looker: Loo
     answered.set()
     patient = Fleet(looker)
     wait_until(lambda: told(fleet).value("database_up"), what="the numbers")
-    assert told(patient).names == told(fleet).names
+    wait_until(lambda: told(patient).names == told(fleet).names, what="the same for both")
 
 
 def test_who_looks_waits_for_no_writer(tmp_path: Path) -> None:

@@ -196,8 +196,18 @@ def test_who_may_read_the_view_still_may_after_a_migration(database_url: str) ->
     with connected(database_url) as connection:
         connection.execute(text(f'CREATE ROLE "{role}"'))
         connection.execute(text(f'GRANT SELECT ON request_status TO "{role}", PUBLIC'))
+        connection.execute(text("COMMENT ON VIEW request_status IS 'of an older release'"))
     migrations.upgrade(database_url)
     with connected(database_url) as connection:
         assert set(connection.scalars(text(granted))) == {role, "PUBLIC"}
         connection.execute(text(f'DROP OWNED BY "{role}"'))
         connection.execute(text(f'DROP ROLE "{role}"'))
+
+
+def test_where_nothing_is_to_be_migrated_the_view_is_left_alone(database_url: str) -> None:
+    with connected(database_url) as connection:
+        connection.execute(text("CREATE VIEW mine AS SELECT request_id FROM request_status"))
+    migrations.upgrade(database_url)
+    with connected(database_url) as connection:
+        assert connection.execute(text("SELECT * FROM mine")).all() == []
+        connection.execute(text("DROP VIEW mine"))

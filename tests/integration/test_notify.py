@@ -1,10 +1,12 @@
 """Notify: each notification reaches its receiver, once at least and in order."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import chain, repeat
 from pathlib import Path
+from threading import Event
 from typing import Any
 from uuid import uuid4
 
@@ -16,9 +18,12 @@ from models import Notification, Request, deliveries, outbox
 from tests.factories import Clock, make_kit
 from tests.raw_server import Say, http, raw_server
 from tests.receiver import OTHER_SECRET, SECRET, Receiver, receiving
+from tests.waiting import wait_until
 from worker import pace, steps
 from worker.errors import Stopping, Undelivered
 from worker.steps import Kit, Step
+from worker.steps.courier import Courier
+from worker.webhooks import Webhooks
 
 Sessions = sessionmaker[Session]
 
@@ -32,7 +37,7 @@ class Calls:
 
     def __call__(self, task: str, queue: str, event: Mapping[str, Any]) -> None:
         if self.is_away:
-            raise Undelivered("the broker can't be reached")
+            raise Undelivered("the broker can't be reached", is_of_receiver=True)
         self.sent.append((task, queue, event))
 
 
@@ -222,12 +227,46 @@ def test_a_receiver_that_is_away_is_left_alone_and_another_is_not(
 ) -> None:
     for _ in range(30):
         outboxed(sessions, "http://127.0.0.1:1/closed", at=clock())
-    outboxed(sessions, receiver.url, at=clock())
+    for _ in range(20):
+        outboxed(sessions, receiver.url, at=clock())
     report = steps.notify(kit)
-    assert report.facts == {"delivered": 1, "failed": 8}
-    dues = [row.due_at for row in rows(sessions) if row.due_at]
-    assert len(dues) == 30
-    assert min(dues) >= clock() + timedelta(seconds=5)
+    assert report.facts == {"delivered": 20, "failed": 1}
+    [wake] = report.wakes
+    assert wake.at is not None
+    assert wake.at - clock() >= timedelta(seconds=5), "nobody is woken for it meanwhile"
+    assert steps.notify(kit).facts["failed"] == 0
+    clock.move(seconds=10)
+    assert steps.notify(kit).facts["failed"] == 1
+
+
+def test_one_that_fails_at_a_receiver_that_is_well_holds_up_no_other(
+    sessions: Sessions, clock: Clock, kit: Kit
+) -> None:
+    with raw_server(http("500 No"), http("204 Well")) as server:
+        for _ in range(20):
+            outboxed(sessions, server.url, at=clock())
+        assert steps.notify(kit).facts == {"delivered": 19, "failed": 1}
+
+
+def test_what_hangs_is_waited_for_by_no_message_and_by_no_other_receiver(
+    sessions: Sessions, tmp_path: Path, clock: Clock, calls: Calls, receiver: Receiver
+) -> None:
+    kit = kit_of(sessions, tmp_path, clock, calls, webhook_timeout_seconds=60)
+    kit = replace(kit, courier=Courier(lingers_seconds=0.5))
+    with ExitStack() as stack:
+        hanging = [stack.enter_context(raw_server(Say(hold=True))) for _ in range(4)]
+        for server in hanging:
+            for _ in range(10):
+                outboxed(sessions, server.url, at=clock() - timedelta(hours=1))
+        for _ in range(20):
+            outboxed(sessions, receiver.url, at=clock())
+        wait_until(
+            lambda: steps.notify(kit) and len(receiver.events) == 20,
+            what="the events of the receiver that is well",
+        )
+        assert [server.connections for server in hanging] == [1] * 4, "those go one at a time"
+        kit.courier.leave(kit.webhooks.cut, seconds=30)
+        assert [row for row in rows(sessions) if row.claim] == []
 
 
 def test_one_that_alone_is_refused_holds_up_no_other(
@@ -306,8 +345,9 @@ def test_an_outcome_after_the_claim_was_lost_is_dropped(
 
     def slow(_task: str, _queue: str, _event: Mapping[str, Any]) -> None:
         clock.move(hours=1)
-        assert steps.notify(kit).facts["delivered"] == 1
-        raise Undelivered("too late")
+        another = replace(kit, courier=Courier(lingers_seconds=30))
+        assert steps.notify(another).facts["delivered"] == 1
+        raise Undelivered("too late", is_of_receiver=True)
 
     steps.notify(replace(kit, call=slow))
     [row] = rows(sessions)
@@ -330,6 +370,25 @@ def test_a_worker_that_stops_gives_back_what_is_under_way(
     assert (row.claim, row.attempts, row.due_at) == (None, 0, clock())
     steps.notify(kit)
     assert len(calls.sent) == 1
+
+
+def test_what_is_under_way_is_given_back_by_a_process_that_ends(
+    sessions: Sessions, tmp_path: Path, clock: Clock, calls: Calls
+) -> None:
+    stopping = Event()
+    kit = kit_of(sessions, tmp_path, clock, calls, webhook_timeout_seconds=60)
+    webhooks = Webhooks(
+        ("127.0.0.1",), (SECRET,), timeout_seconds=60, now=kit.now, stopping=stopping.is_set
+    )
+    kit = replace(kit, webhooks=webhooks, courier=Courier(lingers_seconds=0.1))
+    with raw_server(Say(hold=True)) as server:
+        outboxed(sessions, server.url, at=clock())
+        steps.notify(kit)
+        wait_until(lambda: server.requests, what="the webhook")
+        stopping.set()
+        kit.courier.leave(webhooks.cut, seconds=30)
+    [row] = rows(sessions)
+    assert (row.claim, row.attempts, row.due_at) == (None, 0, clock())
 
 
 def test_a_worker_that_stops_takes_nothing_more(
@@ -360,7 +419,7 @@ def test_only_hosts_that_are_listed_are_sent_to(
         assert server.requests == []
     [row] = rows(sessions)
     assert says in str(row.last_error)
-    assert row.dead_at is None, "the setting is ours to mend"
+    assert (row.dead_at is None) == (says == "WEBHOOK_HOSTS"), "that setting is ours to mend"
 
 
 def test_nothing_is_sent_without_a_signature(

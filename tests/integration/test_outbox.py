@@ -17,6 +17,7 @@ from worker import steps
 from worker.cloudslicer import JobState
 from worker.errors import InvalidRequest
 from worker.steps import Kit, bulk
+from worker.steps.wanted import locked
 from worker.steps.wish import Wish
 
 Sessions = sessionmaker[Session]
@@ -66,7 +67,7 @@ def test_each_request_of_an_export_is_told_by_each_way_that_it_named(
     ids = {each.request_id: each.payload["id"] for each in ends}
     assert len(set(ids.values())) == 2, "an event is the same by each way"
     assert all(UUID(text) for text in ids.values())
-    assert {each.receiver for each in ends} == {outbox.BROKER, "https://cms.example"}
+    assert {each.receiver for each in ends} == {"queue cms", "https://cms.example"}
     [event] = [each.payload for each in ends if each.channel is Channel.WEBHOOK]
     assert event["timestamp"] == clock().isoformat().replace("+00:00", "Z")
     assert event["data"]["metadata"] == {"article": 4711}
@@ -214,3 +215,26 @@ def test_who_writes_news_knows_it(sessions: Sessions, kit: Kit) -> None:
     advance(sessions, "request", *STORED, now=datetime.now(UTC))
     assert outbox.has_news(sessions)
     assert not outbox.has_news(sessions)
+
+
+def test_a_cancellation_that_came_before_its_request_is_told_once_that_comes(
+    sessions: Sessions, clock: Clock, kit: Kit
+) -> None:
+    steps.cancel(sessions, "request", now=clock())
+    assert told(sessions) == []
+    for _ in range(2):
+        requested(kit, "request", an_asset(), metadata={"article": 4711})
+    [notification] = told(sessions)
+    assert notification.type == "export.cancelled"
+    assert notification.payload["data"]["metadata"] == {"article": 4711}
+
+
+def test_an_end_is_told_whatever_was_locked_before(
+    sessions: Sessions, clock: Clock, kit: Kit
+) -> None:
+    requested(kit, "request", an_asset())
+    with sessions.begin() as session:
+        _, export = locked(session, "request")
+        assert export is not None
+        export.fail("export_error", "no such luck", now=clock())
+    assert [each.type for each in told(sessions)] == ["export.failed"]

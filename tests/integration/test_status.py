@@ -1,6 +1,7 @@
 """Status: what a CMS reads in the view, and is answered by a message, is what it would be told."""
 
 from typing import Any
+from uuid import UUID
 
 import pytest
 from sqlalchemy import text
@@ -13,7 +14,10 @@ from worker.errors import InvalidRequest
 from worker.steps import Kit
 
 Sessions = sessionmaker[Session]
-SAME = ("storage_url", "size_bytes", "sha256", "duration_seconds", "captions_url", "state")
+SAME = (
+    *("asset", "audio", "state", "storage_url", "size_bytes", "sha256"),
+    *("duration_seconds", "captions_url"),
+)
 
 
 def read(sessions: Sessions, request_id: str) -> dict[str, Any]:
@@ -66,6 +70,8 @@ def test_the_view_says_what_the_cms_would_be_told(
         with sessions.begin() as session:
             data = outbox.data_of(session.get_one(Request, request_id))
         assert {name: row[name] for name in SAME} == {name: data[name] for name in SAME}
+        export_id = row["export_id"] and str(UUID(str(row["export_id"])))  # SQLite has no dashes
+        assert export_id == data["export_id"]
         error = data["error"] or {"code": None, "message": None}
         assert (row["error_code"], row["error_message"]) == (error["code"], error["message"])
         assert row["state_since"] is not None

@@ -76,7 +76,7 @@ def _replay(settings: ClientSettings, ids: Collection[UUID]) -> None:
                 with sessions.begin() as session:
                     some = notices.replay_dead(session, now=now(), limit=MOST_AT_ONCE)
                 count += some
-    click.echo(f"{count:,} to be delivered again", err=True)
+    click.echo(f"{count:,} will be delivered", err=True)
     wake(settings)
     for each in sorted(missing):
         click.echo(f"there is no notification {each}", err=True)

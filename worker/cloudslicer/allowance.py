@@ -141,15 +141,18 @@ class Allowance:
             return act(self._alone)
 
 
-def storage_at(broker_url: str) -> Storage | None:
-    """Return where workers of this broker count together; None where it is no Redis."""
+def storage_at(broker_url: str, *, seconds: float = STORAGE_SECONDS) -> Storage | None:
+    """Return where workers of this broker count together; None where it is no Redis.
+
+    One that does not answer within so many seconds is away.
+    """
     if not broker_url.startswith(("redis://", "rediss://")):
         return None
     return RedisStorage(
         broker_url,
         wrap_exceptions=True,
-        socket_timeout=STORAGE_SECONDS,
-        socket_connect_timeout=STORAGE_SECONDS,
+        socket_timeout=seconds,
+        socket_connect_timeout=seconds,
     )
 
 

@@ -104,6 +104,7 @@ def _recorded(
                 f"request {request_id} is one for asset {known.asset} in {known.audio} already;"
                 " another wish needs an id of its own"
             )
+        _catch_up(session, known, wish, now)
         return known
     request = Request(**wish.row(request_id, now=now), trace_context=tracing.current())
     # first the request: where the same message is a moment ahead in another worker, this waits
@@ -112,6 +113,17 @@ def _recorded(
         return session.get_one(Request, request_id)
     request.export = _joined(session, wish, account, now)
     return request
+
+
+def _catch_up(session: Session, known: Request, wish: Wish, now: datetime) -> None:
+    """Note what a request was for that was withdrawn before it came, and tell its CMS of that."""
+    if known.cancelled_at is None or known.asset is not None:
+        return
+    session.refresh(known, with_for_update={"of": Request})
+    if known.asset is None:  # the same message may be here twice
+        for name, value in wish.row(known.id, now=known.created_at).items():
+            setattr(known, name, value)
+        outbox.tell(session, known, at=now)
 
 
 def _joined(session: Session, wish: Wish, account: str, now: datetime) -> Export:

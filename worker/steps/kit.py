@@ -14,6 +14,7 @@ from worker.cloudslicer.allowance import Allowance
 from worker.cloudslicer.pages import PageSize
 from worker.settings import Settings
 from worker.steps.circuit import Circuit
+from worker.steps.courier import Courier
 from worker.steps.governor import Governor
 from worker.steps.lengths import Lengths
 from worker.storage import Storage
@@ -42,6 +43,7 @@ class Kit:
             Undelivered.
         stopping: whether this worker was told to stop.
         came: is told how many bytes of a film came, piece by piece.
+        courier: what is under way to CMSs.
         lengths: how long assets are whose films wait.
     """
 
@@ -61,6 +63,7 @@ class Kit:
     stopping: Callable[[], bool]
     came: Callable[[int], None] = lambda _size_bytes: None
     lengths: Lengths = field(default_factory=Lengths)
+    courier: Courier = field(default_factory=Courier)
 
     def until_next_look(self, age: timedelta) -> timedelta:
         """Return how long to wait before a job of this age is looked at again."""

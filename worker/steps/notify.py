@@ -1,15 +1,10 @@
 """Notify: what the outbox holds is told to the CMS, once at least, and in order for each request.
 
-No receiver keeps another from its turn: of each a few are taken at a time, all of them are under
-way side by side, and one that is away is left alone for a while as a whole.
+No receiver keeps another from its turn, nor a worker from its other steps (see `courier`).
 """
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextvars import copy_context
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
@@ -21,117 +16,97 @@ from worker import pace, tracing
 from worker.errors import Stopping, Transient, Undelivered
 from worker.logs import about, get_logger
 from worker.steps import ledger
+from worker.steps.courier import LONGEST_REST, Outcome
 from worker.steps.kit import Kit
 from worker.steps.persistence import persist
 from worker.steps.report import Report, Step, Wake
 from worker.transfer.patience import Patience
 
-# So many are under way at once, and so many of them to one receiver.
-MOST_AT_ONCE = 16
-MOST_PER_RECEIVER = 8
 # A message begins none later than this.
 MESSAGE_SECONDS = 10.0
-# While some are under way it is looked so often whether others are due.
-LOOK_SECONDS = 0.5
-TOGETHER_SECONDS = 0.05
-# For so long at the most a receiver is left alone that was away for one of its notifications.
-LONGEST_REST = timedelta(minutes=5)
+# What is due and can't be taken now is looked for again after this.
+A_MOMENT = timedelta(seconds=1)
+# For so long a claim holds beyond what the receiver may take: names have to be looked up as well.
+MARGIN = timedelta(seconds=30)
 
 _log = get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class _Told:
-    """What became of a notification: delivered, unless there is an error."""
-
-    notification: Notification
-    error: Undelivered | Stopping | None = None
-
-
 def notify(kit: Kit) -> Report:
-    """Deliver what is due, as far as a message goes; what fails is due again later, or given up."""
+    """Deliver what is due, as far as a message goes; what fails is due again later, or given up.
+
+    A message goes on as long as that goes well. It waits for nothing that hangs: that comes to its
+    end without it.
+    """
     message = Patience(MESSAGE_SECONDS, kit.stopping)
     counts = Counter[bool]()
-    under_way: dict[Future[_Told], str] = {}
-    with ThreadPoolExecutor(MOST_AT_ONCE, thread_name_prefix="notify") as pool:
-        while True:
-            if not (message.is_over or kit.stopping()):
-                for each, request in _taken(kit, Counter(under_way.values())):
-                    tell = partial(_tell, kit, each, request)
-                    # in a context like this one: what it logs names this task too
-                    under_way[pool.submit(copy_context().run, tell)] = each.receiver
-            if not under_way:
-                break
-            told = _landed(under_way)
-            if told:
-                persist(kit, partial(_record, kit, told))
-            counts.update(each.error is None for each in told)
-    with kit.sessions.begin() as session:
-        wakes = waking(kit, session, goes_on=True)
+    while not (message.is_over or kit.stopping()):
+        for each, request in _taken(kit):
+            kit.courier.bring(each.receiver, partial(_tell, kit, each, request))
+        landed = kit.courier.wait()
+        counts += landed
+        if not landed:
+            break
     facts = {"delivered": counts[True], "failed": counts[False]}
-    return Report(facts, wakes, took=counts.total())
+    return Report(facts, _next(kit, goes_on=message.is_over), took=counts.total())
 
 
-def _landed(under_way: dict[Future[_Told], str]) -> list[_Told]:
-    """Return what has come to its end of what is under way, and take it off that.
-
-    It waits a little for the first, and a moment longer for those that come with it: they are set
-    down together. What hangs is not waited for.
-    """
-    wait(under_way, timeout=LOOK_SECONDS, return_when=FIRST_COMPLETED)
-    done, _ = wait(under_way, timeout=TOGETHER_SECONDS)
-    for each in done:
-        del under_way[each]
-    return [each.result() for each in done]
-
-
-def waking(kit: Kit, session: Session, *, goes_on: bool = False) -> tuple[Wake, ...]:
+def waking(kit: Kit, session: Session) -> tuple[Wake, ...]:
     """Return what wakes this step: at once if something is due, or when it will be."""
     due_at = deliveries.next_due(session)
     if due_at is None:
         return ()
-    if due_at > kit.now():
-        return (Wake(Step.NOTIFY, at=due_at),)
-    return (Wake(Step.NOTIFY, goes_on=goes_on),)
+    return (Wake(Step.NOTIFY, at=due_at if due_at > kit.now() else None),)
 
 
-def _taken(kit: Kit, busy: Counter[str]) -> list[tuple[Notification, Request]]:
-    """Return what is to be delivered next, to several receivers if it is due for several.
-
-    Args:
-        kit: what to work with.
-        busy: how many are under way to each receiver.
-    """
+def _next(kit: Kit, *, goes_on: bool) -> tuple[Wake, ...]:
+    """Return what wakes this step after a message; at once only if that has come to its end."""
     now = kit.now()
-    until = now + kit.settings.claim + timedelta(seconds=kit.settings.webhook_timeout_seconds)
-    room = MOST_AT_ONCE - busy.total()
+    with kit.sessions.begin() as session:
+        due_at = deliveries.next_due(session)
+        names = deliveries.receivers(session, now=now)
+    if due_at is None:
+        return ()
+    if due_at <= now:
+        free_at = kit.courier.free_at(names, now=now)
+        if goes_on and free_at == now:
+            return (Wake(Step.NOTIFY, goes_on=True),)
+        due_at = max(free_at, now + A_MOMENT)
+    return (Wake(Step.NOTIFY, at=due_at),)
+
+
+def _taken(kit: Kit) -> list[tuple[Notification, Request]]:
+    """Return what is to be delivered next, to several receivers if it is due for several."""
+    now = kit.now()
+    patience = timedelta(seconds=kit.settings.webhook_timeout_seconds)
+    until = now + kit.settings.claim + patience + MARGIN
     taken: list[Notification] = []
-    if not room:
-        return []
     with kit.sessions.begin() as session:
         names = deliveries.receivers(session, now=now)
         kit.random.shuffle(names)
-        for name in names:
-            limit = min(room - len(taken), MOST_PER_RECEIVER - busy[name])
-            if limit > 0:
-                taken += deliveries.take(session, name, now=now, until=until, limit=limit)
+        for name, room in kit.courier.room(names, now=now).items():
+            taken += deliveries.take(session, name, now=now, until=until, limit=room)
         return [(each, session.get_one(Request, each.request_id)) for each in taken]
 
 
-def _tell(kit: Kit, notification: Notification, request: Request) -> _Told:
+def _tell(
+    kit: Kit, notification: Notification, request: Request
+) -> tuple[Outcome, datetime | None]:
+    """Deliver one, and set down what became of it."""
+    outcome: Outcome = None
     try:
         with tracing.delivery(request):
             _deliver(kit, notification, request)
     except (Undelivered, Stopping) as error:
-        return _Told(notification, error)
-    except Exception as error:  # noqa: BLE001  (the boundary of a row in a batch)
+        outcome = error
+    except Exception as error:  # noqa: BLE001  (the boundary of a row)
         _log.error("notification met the unforeseen", request_id=request.id, exc_info=error)
-        return _Told(notification, Undelivered(f"unforeseen: {error!r:.200}"))
-    return _Told(notification)
+        outcome = Undelivered(f"unforeseen: {error!r:.200}")
+    return outcome, persist(kit, partial(_record, kit, notification, outcome))
 
 
 def _deliver(kit: Kit, notification: Notification, request: Request) -> None:
-    payload: Mapping[str, Any] = notification.payload
+    payload: dict[str, Any] = notification.payload
     if notification.channel is Channel.TASK:
         kit.call(str(request.callback_task), str(request.callback_queue), payload)
     else:
@@ -139,25 +114,18 @@ def _deliver(kit: Kit, notification: Notification, request: Request) -> None:
         kit.webhooks.post(str(request.webhook_url), str(payload["id"]), body)
 
 
-def _record(kit: Kit, told: Sequence[_Told]) -> None:
-    """Set down what became of each whose claim still holds."""
-    outcomes = {each.notification.id: each.error for each in told}
+def _record(kit: Kit, taken: Notification, outcome: Outcome) -> datetime | None:
+    """Set down what became of it, if its claim still holds; returns until when to leave alone."""
     with kit.sessions.begin() as session:
         now = kit.now()
-        resting: dict[str, datetime] = {}
-        for held in deliveries.held(session, [each.notification for each in told]):
-            error = outcomes[held.id]
-            _settle(kit, held, error, now=now)
-            if isinstance(error, Undelivered) and error.is_of_receiver:
-                rest = min((held.due_at or now) - now, LONGEST_REST)
-                resting[held.receiver] = now + rest
-        for receiver, until in resting.items():
-            deliveries.put_off(session, receiver, until=until)
+        for held in deliveries.held(session, [taken]):
+            _settle(kit, held, outcome, now=now)
+            if isinstance(outcome, Undelivered) and outcome.is_of_receiver:
+                return min(held.due_at or now, now + LONGEST_REST)
+    return None
 
 
-def _settle(
-    kit: Kit, held: Notification, error: Undelivered | Stopping | None, *, now: datetime
-) -> None:
+def _settle(kit: Kit, held: Notification, error: Outcome, *, now: datetime) -> None:
     held.claim = held.claimed_until = None
     if isinstance(error, Stopping):
         held.due_at = now
@@ -183,10 +151,10 @@ def _settle(
 def _again(kit: Kit, held: Notification, error: Undelivered) -> timedelta | None:
     """Return how long to wait before the next try; None: there is none.
 
-    A broker that is away is ours, and comes back; a webhook has its schedule.
+    A broker that is away is ours, and comes back; all else has a schedule.
     """
     if error.is_final:
         return None
-    if held.channel is Channel.TASK:
+    if held.channel is Channel.TASK and error.is_of_receiver:
         return pace.retry_delay(held.attempts, random=kit.random)
     return pace.webhook_again(held.attempts, random=kit.random, retry_after=error.retry_after)

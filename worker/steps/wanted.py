@@ -22,6 +22,7 @@ def locked(session: Session, request_id: str) -> tuple[Request | None, Export | 
         tried = session.begin_nested()
         request = session.get(Request, request_id, populate_existing=True)
         if request is None:
+            tried.commit()
             return None, None
         export = claims.locked(session, request.export_id) if request.export_id else None
         request = session.scalars(
@@ -32,6 +33,7 @@ def locked(session: Session, request_id: str) -> tuple[Request | None, Export | 
         ).one_or_none()
         # None: what is old was deleted in this very moment, and is found missing the next time
         if request is not None and request.export_id == (export.id if export else None):
+            tried.commit()  # what is locked stays so
             return request, export
         tried.rollback()
     raise Transient("races_lost", f"request {request_id} moves faster than can be told")

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from typing import Annotated, Any, Self, TypeVar
-from urllib.parse import urlsplit
 
 from pydantic import (
     AwareDatetime,
@@ -18,6 +17,8 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+from urllib3.exceptions import LocationParseError
+from urllib3.util import parse_url
 
 from models import Audio
 from models.pause import EVERYBODY
@@ -70,12 +71,17 @@ class Sender(BaseModel):
     @field_validator("webhook_url")
     @classmethod
     def _is_url(cls, value: str | None) -> str | None:
-        if value is not None:
-            parts = urlsplit(value)
-            if parts.scheme not in {"http", "https"} or not parts.hostname:
-                raise ValueError("must be an http:// or https:// URL")
-            if parts.username is not None or parts.password is not None:
-                raise ValueError("must hold no user and no password: a webhook is signed instead")
+        if value is None:
+            return None
+        try:
+            parts = parse_url(value)  # the parser that it is sent by
+            host = (parts.host or "").strip(".")
+        except LocationParseError:  # whose text may hold a password
+            raise ValueError("is no URL that can be read") from None
+        if parts.scheme not in {"http", "https"} or not host or "\\" in value:
+            raise ValueError("must be an http:// or https:// URL")
+        if parts.auth is not None:
+            raise ValueError("must hold no user and no password: a webhook is signed instead")
         return value
 
 
