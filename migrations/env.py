@@ -94,7 +94,7 @@ def has_view(connection: Connection) -> bool:
         return False
     if connection.dialect.name == "postgresql":
         said = text("SELECT obj_description(to_regclass(:name), 'pg_class')")
-        return connection.scalar(said, {"name": status.NAME}) == fingerprint()
+        return bool(connection.scalar(said, {"name": status.NAME}) == fingerprint())
     made = text("SELECT sql FROM sqlite_master WHERE name = :name")
     return str(connection.scalar(made, {"name": status.NAME})).strip() == status.VIEW.strip()
 

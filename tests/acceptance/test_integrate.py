@@ -44,9 +44,7 @@ def blocks() -> dict[str, str]:
 
 def celery_of_the_page() -> list[str]:
     """Return the words by which the page starts the CMS's worker."""
-    [line] = re.findall(
-        r"^\.venv/bin/(celery --app cms .*?) &$", PAGE.read_text(), re.MULTILINE | re.DOTALL
-    )
+    [line] = re.findall(r"(?ms)^\.venv/bin/(celery --app cms .*?) &$", PAGE.read_text())
     return str(line).replace("\\\n", " ").split()
 
 

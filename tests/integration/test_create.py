@@ -133,6 +133,12 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"asset": ASSET, "callback": "cms.done"}, "callback: Input should be"),
     ({"asset": ASSET, "webhook_url": "ftp://x/y"}, "webhook_url: must be an http://"),
     ({"asset": ASSET, "webhook_url": "https://u:p@x/y"}, "webhook_url: must hold no user"),
+    ({"asset": ASSET, "webhook_url": "https://x:99999/y"}, "webhook_url: is no URL that can be"),
+    ({"asset": ASSET, "webhook_url": "https://x:port/y"}, "webhook_url: is no URL that can be"),
+    ({"asset": ASSET, "webhook_url": "https://../y"}, "webhook_url: must be an http://"),
+    ({"asset": ASSET, "webhook_url": "https://a b/y"}, "webhook_url: is no URL that can be"),
+    ({"asset": ASSET, "webhook_url": "https://x\\@y/"}, "webhook_url: must be an http://"),
+    ({"asset": ASSET, "webhook_url": "https://u:p@x\u2100y/"}, "webhook_url: "),
 ]
 
 

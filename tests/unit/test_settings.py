@@ -237,8 +237,9 @@ def test_no_webhook_is_sent_unless_hosts_are_listed() -> None:
 
 def test_callbacks_may_go_to_another_broker() -> None:
     assert loaded(callback_broker_url="").callback_broker_url is None
-    [line] = refused(callback_broker_url="hunter2")
-    assert line.startswith("CALLBACK_BROKER_URL: must be")
+    for wrong in ("hunter2", "embedded"):
+        [line] = refused(callback_broker_url=wrong)
+        assert line.startswith("CALLBACK_BROKER_URL: must be")
 
 
 def test_the_operators_page_takes_names_and_passwords_and_shows_none(
