@@ -44,7 +44,8 @@ def test_a_download_is_left_at_once_and_gone_on_with_by_another(
     fault = stage.emulator.control.fault("media", kind, **parameters)
     worker, request_id = downloading(stage, asset, pool)
     if kind == "throttle":  # it has begun to come
-        wait_until(lambda: list((stage.folder / "scratch").glob("*.part")), what="a part")
+        parts = (stage.folder / "scratch").glob
+        wait_until(lambda: any(part.stat().st_size for part in parts("*.part")), what="bytes")
     worker.process.terminate()
     assert ends(worker) == 0
     export = stage.reaches(request_id, State.DOWNLOADING)
