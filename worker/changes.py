@@ -33,12 +33,15 @@ def retry(settings: ClientSettings, names: Sequence[str]) -> Iterator[Change]:
     return _each(settings, names, _retried)
 
 
-def retry_failed(settings: ClientSettings, code: str) -> int:
-    """Take up all requests that failed with `code`; returns how many they were."""
+def retry_failed(settings: ClientSettings, code: str, *, account: str | None = None) -> int:
+    """Take up all requests that failed with `code`, of one account or of all that there are.
+
+    Returns how many they were.
+    """
     with records.opened(settings) as (sessions, now):
         before, count = now(), 0
         while True:
-            report = steps.retry_failed(sessions, code, now=now(), before=before)
+            report = steps.retry_failed(sessions, code, now=now(), before=before, account=account)
             count += int(str(report.facts["retried"]))
             if all(wake.step is not Step.RETRY for wake in report.wakes):
                 return count

@@ -291,6 +291,51 @@ def test_the_lists_are_narrowed(page: Served, sessions: Sessions) -> None:
     assert shown("/request/list?code=invalid_request") == {"refused"}
 
 
+def test_what_is_another_accounts_is_not_seen_and_not_changed(
+    page: Served, sessions: Sessions
+) -> None:
+    ours, theirs = failed(sessions), failed(sessions, account="f" * 32)
+    wanted, request_id = asked_for(sessions, ours), asked_for(sessions, theirs, batch="b")
+    refused = {"error_code": "invalid_request", "error_message": "x"}
+    with sessions.begin() as session:
+        session.add(Request(id="refused", created_at=ours.created_at, **refused))
+        session.flush()
+        told = [
+            Notification(
+                id=uuid4(),
+                request_id=each,
+                channel=Channel.TASK,
+                type="export.failed",
+                payload={},
+                created_at=ours.created_at,
+                dead_at=ours.created_at,
+            )
+            for each in (request_id, wanted, "refused")
+        ]
+        session.add_all(told)
+    browser, url = page.logged_in(), page.url
+    token = token_of(browser, f"{url}/export/list?which=failed&code={theirs.error_code}")
+
+    def shown(path: str) -> set[str]:
+        kind = path.split("/")[1]
+        text = browser.get(f"{url}{path}", timeout=10).text
+        return set(re.findall(rf'"/{kind}/details/([^"]+)"', text))
+
+    assert shown("/request/list") == shown("/request/list?which=failed") == {wanted, "refused"}
+    assert shown("/request/list?term=b") == shown(f"/request/list?term={theirs.asset}") == set()
+    assert shown("/notification/list") == {str(each.id) for each in told[1:]}
+    for kind, pk in (("export", theirs.id), ("request", request_id), ("notification", told[0].id)):
+        assert browser.get(f"{url}/{kind}/details/{pk}", timeout=10).status_code == 404
+        for change in ("replay",) if kind == "notification" else ("retry", "cancel"):
+            answer = post(browser, f"{url}/{kind}/{change}", id=pk, token=token)
+            assert answer.status_code == 404, change
+    post(browser, f"{url}/export/retry-failed", id=theirs.error_code, token=token)
+    assert now_of(sessions, ours).state is State.DOWNLOADING
+    assert now_of(sessions, theirs).state is State.FAILED
+    with sessions.begin() as session:
+        assert session.get_one(Notification, told[0].id).due_at is None
+
+
 def test_an_exports_page_tells_its_story_and_what_to_do(page: Served, sessions: Sessions) -> None:
     export = failed(sessions)
     begun = datetime(2026, 3, 1, 12, tzinfo=UTC)

@@ -307,6 +307,14 @@ QUERIES: dict[str, tuple[str, Query]] = {
         "ix_requests_of_export",
         lambda session: page_of(session, finding.requests(Asked(ACCOUNT, term="f" * 32))),
     ),
+    "a page of requests": (
+        "ix_requests_created_at",
+        lambda session: page_of(session, finding.requests(Asked(ACCOUNT))),
+    ),
+    "a page of notifications": (
+        "ix_notifications_created_at",
+        lambda session: page_of(session, finding.notifications(Asked(ACCOUNT))),
+    ),
     "requests in a state": (
         "ix_exports_stored",
         listing(state=State.STORED, sort=Sort.CHANGED),

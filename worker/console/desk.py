@@ -53,9 +53,9 @@ class Desk:
         return self._told(list(changes.retry(self.settings, sorted(ids))), "Taken up again")
 
     def retry_failed(self, code: str, *, user: str) -> Outcome:
-        """Take up all requests that failed with a code."""
+        """Take up all requests of the account's that failed with a code."""
         _log.info("retry", user=user, code=code)
-        number = changes.retry_failed(self.settings, code)
+        number = changes.retry_failed(self.settings, code, account=self.settings.uplynk_user_id)
         return Outcome(well=True, says=f"{number:,} taken up again.")
 
     def replay(self, notification_id: str, *, user: str) -> Outcome:

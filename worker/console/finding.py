@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, Select, func, or_, select, union_all
-from sqlalchemy.orm import InstrumentedAttribute
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from models import Export, Notification, Request, State
 from models.claims import in_state
@@ -78,7 +78,7 @@ TERMINAL_LISTS: dict[str, tuple[Any, ...]] = {
 
 def requests(asked: Asked) -> Select[Request]:
     """Return the requests that are asked for, the newest first."""
-    rows = select(Request)
+    rows = select(Request).where(_is_of(asked.account, Request.export_id))
     if asked.batch:
         rows = rows.where(Request.batch == asked.batch)
     if asked.requester:
@@ -95,12 +95,35 @@ def requests(asked: Asked) -> Select[Request]:
 
 def notifications(asked: Asked) -> Select[Notification]:
     """Return the notifications that are asked for, the newest first."""
-    rows = select(Notification)
+    its = select(Request.export_id).where(Request.id == Notification.request_id)
+    rows = select(Notification).where(
+        _is_of(asked.account, its.correlate(Notification).scalar_subquery())
+    )
     if asked.term:
         rows = rows.where(_tells_of(asked.term))
     if asked.which in set(Stand):
         rows = rows.where(STANDS[Stand(asked.which)])
     return rows.order_by(Notification.created_at.desc())
+
+
+def export(session: Session, account: str, pk: str) -> Export | None:
+    """Return the account's export of this id, or None."""
+    found = session.get(Export, export_id) if (export_id := uuid_of(pk)) else None
+    return found if found and found.account == account else None
+
+
+def request(session: Session, account: str, pk: str) -> Request | None:
+    """Return the request of this id if its export is the account's, or it has none; or None."""
+    found = session.get(Request, pk)
+    if found is None or (found.export and found.export.account != account):
+        return None
+    return found
+
+
+def notification(session: Session, account: str, pk: str) -> Notification | None:
+    """Return the notification of this id if its request is the account's, or None."""
+    found = session.get(Notification, told_id) if (told_id := uuid_of(pk)) else None
+    return found if found and request(session, account, found.request_id) else None
 
 
 def counted(rows: Select[Any], key: ColumnElement[Any] | InstrumentedAttribute[Any]) -> Select[int]:
@@ -110,6 +133,16 @@ def counted(rows: Select[Any], key: ColumnElement[Any] | InstrumentedAttribute[A
     """
     only = rows.with_only_columns(key, maintain_column_froms=True).limit(MOST_COUNTED + 1)
     return select(func.count()).select_from(only.subquery())
+
+
+def _is_of(account: str, export_id: Any) -> ColumnElement[bool]:  # noqa: ANN401  (a column's value)
+    """Return the condition that an export is the account's, or that there is none.
+
+    A request that was refused has none, and is of no account. It is looked up row by row: with
+    OR and EXISTS PostgreSQL might read all of the account's exports first.
+    """
+    its = select(Export.account).where(Export.id == export_id).scalar_subquery()
+    return func.coalesce(its, account) == account
 
 
 def _stands(state: State) -> ColumnElement[bool]:

@@ -53,7 +53,7 @@ def asked(request: HttpRequest) -> Asked:
         name: request.query_params.get(name, "").strip()[:LONGEST_TERM].replace("\x00", "")
         for name in ("term", "which", "code", "requester", "batch")
     }
-    return Asked(account=desk_of(request).settings.uplynk_user_id, **given)
+    return Asked(account=_account(request), **given)
 
 
 class Listed(ModelView):
@@ -112,14 +112,15 @@ class Listed(ModelView):
 
     async def get_object_for_details(self, request: HttpRequest) -> Any:  # noqa: ANN401  (a row)
         """Return the row of the URL."""
-        found = await _read(request, lambda session: self.found(session, _pk(request)))
+        account = _account(request)
+        found = await _read(request, lambda session: self.found(session, account, _pk(request)))
         if found is None:
             raise HTTPException(404, f"There is no such {self.name.lower()}.")
         return found
 
-    def found(self, session: Session, pk: str) -> Any:  # noqa: ANN401  (a row)
-        """Return the row of this id, or None."""
-        return session.get(self.model, pk)
+    def found(self, session: Session, account: str, pk: str) -> Any:  # noqa: ANN401  (a row)
+        """Return the account's row of this id, or None."""
+        raise NotImplementedError
 
 
 class Exports(Listed, model=Export):
@@ -138,16 +139,16 @@ class Exports(Listed, model=Export):
         """Return the exports that the URL asks for."""
         return finding.exports(asked(request))
 
-    def found(self, session: Session, pk: str) -> Export | None:
-        """Return the export of this id, or None."""
-        return session.get(Export, found) if (found := finding.uuid_of(pk)) else None
+    def found(self, session: Session, account: str, pk: str) -> Export | None:
+        """Return the account's export of this id, or None."""
+        return finding.export(session, account, pk)
 
     async def details_context(self, request: HttpRequest) -> dict[str, Any]:
         """Return the export's story."""
-        now = desk_of(request).now()
+        now, account = desk_of(request).now(), _account(request)
 
         def told(session: Session) -> story.Story | None:
-            export = self.found(session, _pk(request))
+            export = self.found(session, account, _pk(request))
             return story.of_export(session, export, now=now) if export else None
 
         return {"story": await _read(request, told), **_moment(request)}
@@ -181,10 +182,10 @@ class Exports(Listed, model=Export):
     ) -> Response:
         form = await request.form()
         check_token(request, form)
-        pk = str(form.get("id", ""))
+        pk, account = str(form.get("id", "")), _account(request)
 
         def ids(session: Session) -> list[str] | None:
-            export = self.found(session, pk)
+            export = self.found(session, account, pk)
             return chosen(session, export) if export else None
 
         if (names := await _read(request, ids)) is None:
@@ -197,7 +198,7 @@ class Exports(Listed, model=Export):
 
 
 class Requests(Listed, model=Request):
-    """The requests of the CMS."""
+    """The requests of the account."""
 
     name = "Request"
     icon = "fa-solid fa-inbox"
@@ -212,12 +213,16 @@ class Requests(Listed, model=Request):
         """Return the requests that the URL asks for."""
         return finding.requests(asked(request))
 
+    def found(self, session: Session, account: str, pk: str) -> Request | None:
+        """Return the account's request of this id, or None."""
+        return finding.request(session, account, pk)
+
     async def details_context(self, request: HttpRequest) -> dict[str, Any]:
         """Return what the CMS is told of the request, and its export's story."""
-        now = desk_of(request).now()
+        now, account = desk_of(request).now(), _account(request)
 
         def told(session: Session) -> dict[str, Any]:
-            if (row := session.get(Request, _pk(request))) is None:
+            if (row := self.found(session, account, _pk(request))) is None:
                 return {}
             export = row.export
             return {
@@ -241,8 +246,8 @@ class Requests(Listed, model=Request):
     async def _changed(self, request: HttpRequest, change: Callable[..., Outcome]) -> Response:
         form = await request.form()
         check_token(request, form)
-        request_id = str(form.get("id", ""))
-        if await _read(request, lambda session: self.found(session, request_id)) is None:
+        request_id, account = str(form.get("id", "")), _account(request)
+        if await _read(request, lambda session: self.found(session, account, request_id)) is None:
             raise HTTPException(404, "There is no such request.")
         await _done(request, change, [request_id])
         return _back(request, to("request", request_id))
@@ -264,20 +269,24 @@ class Notifications(Listed, model=Notification):
         """Return the notifications that the URL asks for."""
         return finding.notifications(asked(request))
 
-    def found(self, session: Session, pk: str) -> Notification | None:
-        """Return the notification of this id, or None."""
-        return session.get(Notification, found) if (found := finding.uuid_of(pk)) else None
+    def found(self, session: Session, account: str, pk: str) -> Notification | None:
+        """Return the account's notification of this id, or None."""
+        return finding.notification(session, account, pk)
 
     @expose("/replay", methods=["POST"])
     async def replay(self, request: HttpRequest) -> Response:
         """Have a notification delivered again."""
         form = await request.form()
         check_token(request, form)
-        pk = str(form.get("id", ""))
-        if await _read(request, lambda session: self.found(session, pk)) is None:
+        pk, account = str(form.get("id", "")), _account(request)
+        if await _read(request, lambda session: self.found(session, account, pk)) is None:
             raise HTTPException(404, "There is no such notification.")
         await _done(request, Desk.replay, pk)
         return _back(request, to("notification", pk))
+
+
+def _account(request: HttpRequest) -> str:
+    return desk_of(request).settings.uplynk_user_id
 
 
 def _pk(request: HttpRequest) -> str:

@@ -83,15 +83,18 @@ def retry_failed(
     now: datetime,
     before: datetime | None = None,
     by: str | None = None,
+    account: str | None = None,
 ) -> Report:
     """Retry all requests that failed with `code`, some at a time.
 
     Those that failed at `before` or later (None: now) are left alone: what fails again in the
-    meantime is not retried again and again. `by` is as `retry` takes it.
+    meantime is not retried again and again. `by` is as `retry` takes it. Of one `account`, or of
+    all that the database has (None).
     """
     before = before or now
     only, wakes, count = _Only(code, before), list[Wake](), 0
     with sessions.begin() as session:
+        of_account = [Export.account == account] if account is not None else []
         chosen = session.scalars(
             select(Request.id)
             .join(Export, Request.export_id == Export.id)
@@ -100,6 +103,7 @@ def retry_failed(
                 Export.error_code == code,
                 Export.state_since < before,
                 Request.cancelled_at.is_(None),
+                *of_account,
             )
             .limit(MOST_AT_ONCE)
         ).all()
