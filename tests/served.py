@@ -8,6 +8,7 @@ from threading import Thread
 from typing import Any
 
 import requests
+from starlette.types import ASGIApp
 
 from tests.factories import ACCOUNT
 from tests.waiting import wait_until
@@ -57,20 +58,26 @@ def served(
     settings: ConsoleSettings, *, wake: Callable[[], None] = lambda: None
 ) -> Iterator[Served]:
     """Serve the page for as long as the context lasts."""
+    calls: list[None] = []
+
+    def woken() -> None:
+        calls.append(None)
+        wake()
+
+    with pages.opened(settings, woken) as app, serving(app) as url:
+        yield Served(url, calls)
+
+
+@contextmanager
+def serving(app: ASGIApp) -> Iterator[str]:
+    """Serve an application for as long as the context lasts; gives its URL."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        page = Served(f"http://127.0.0.1:{listener.getsockname()[1]}")
-
-        def woken() -> None:
-            page.woken.append(None)
-            wake()
-
-        with pages.opened(settings, woken) as app:
-            server = pages.server(app, host="127.0.0.1", port=0)
-            thread = Thread(target=server.run, kwargs={"sockets": [listener]})
-            thread.start()
-            try:
-                wait_until(lambda: server.started, what="the page")
-                yield page
-            finally:
-                server.should_exit = True
-                thread.join(20)
+        server = pages.server(app, host="127.0.0.1", port=0)
+        thread = Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        try:
+            wait_until(lambda: server.started, what="the page")
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join(20)

@@ -2,7 +2,9 @@
 
 import re
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from threading import Event
 from uuid import uuid4
 
 import pytest
@@ -15,10 +17,11 @@ from models import Audio, Channel, Export, History, Notification, Request, State
 from tests.engines import opened
 from tests.factories import an_asset, make_export
 from tests.screenshots.newsroom import filled
-from tests.served import USER, Served, console_settings, served
+from tests.served import USER, Served, console_settings, served, serving
 from tests.waiting import wait_until
 from worker.console import app as pages
 from worker.console import guard
+from worker.console.desk import Desk
 from worker.notices import Stand
 
 pytest.importorskip("sqladmin")
@@ -538,6 +541,33 @@ def test_a_database_that_does_not_answer_is_told_without_what_it_said(tmp_path: 
         assert answer.status_code == 503
         assert "uplynk-export doctor" in answer.text
         assert "no such table" not in answer.text
+
+
+def test_a_database_that_hangs_keeps_only_those_waiting_who_ask_it(
+    database_url: str, sessions: Sessions
+) -> None:
+    asked, answered = Event(), Event()
+
+    def now() -> datetime:
+        asked.set()
+        answered.wait(30)
+        return datetime.now(UTC)
+
+    desk = Desk(console_settings(database_url), sessions, now, lambda: None)
+    with serving(pages.application(desk)) as url, ThreadPoolExecutor() as pool:
+        browser = Served(url).logged_in()
+        export = failed(sessions)
+        asked_for(sessions, export)
+        for path in (*PAGES, f"/export/details/{export.id}"):
+            waits = pool.submit(browser.get, f"{url}{path}", timeout=40)
+            assert asked.wait(30)
+            try:
+                assert requests.get(f"{url}/login", timeout=10).status_code == 200, path
+            finally:
+                answered.set()
+            assert waits.result().status_code == 200
+            asked.clear()
+            answered.clear()
 
 
 def test_what_was_given_up_is_delivered_again(page: Served, sessions: Sessions) -> None:

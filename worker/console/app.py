@@ -81,11 +81,13 @@ class Console(Admin):
         """Show what goes on now, as `uplynk-export watch` does."""
         desk = desk_of(request)
 
-        def look() -> watching.Look:
+        def look() -> dict[str, Any]:
+            now = desk.now()
             with desk.sessions.begin() as session:
-                return watching.look(session, desk.settings.uplynk_user_id, now=desk.now())
+                found = watching.look(session, desk.settings.uplynk_user_id, now=now)
+            return {"look": found, "now": now}
 
-        context = {"look": await to_thread.run_sync(look), "now": desk.now()}
+        context = await to_thread.run_sync(look)
         return await self.templates.TemplateResponse(request, "sqladmin/now.html", context)
 
     async def without_database(self, request: Request, error: Exception) -> Response:

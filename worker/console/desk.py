@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy import select
@@ -9,7 +10,6 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from models import Request
 from worker import changes, notices, records
-from worker.clock import Clock
 from worker.logs import get_logger
 from worker.settings import ConsoleSettings
 
@@ -38,13 +38,13 @@ class Desk:
     Attributes:
         settings: of the page.
         sessions: opens sessions that only read.
-        now: the database's clock.
+        now: the database's clock; it may have to ask the database.
         wake: has a worker look for what is due now.
     """
 
     settings: ConsoleSettings
     sessions: sessionmaker[Session]
-    now: Clock
+    now: Callable[[], datetime]
     wake: Callable[[], None]
 
     def retry(self, ids: Collection[str], *, user: str) -> Outcome:

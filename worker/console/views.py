@@ -96,7 +96,7 @@ class Listed(ModelView):
             "asked": asked(request),
             "codes": REMEDIES,
             "most": finding.MOST_COUNTED,
-            **_moment(request),
+            **await _moment(request),
         }
 
     @staticmethod
@@ -108,7 +108,7 @@ class Listed(ModelView):
 
     async def details_context(self, request: HttpRequest) -> dict[str, Any]:
         """Return what the page of a row shows besides it."""
-        return _moment(request)
+        return await _moment(request)
 
     async def get_object_for_details(self, request: HttpRequest) -> Any:  # noqa: ANN401  (a row)
         """Return the row of the URL."""
@@ -145,13 +145,13 @@ class Exports(Listed, model=Export):
 
     async def details_context(self, request: HttpRequest) -> dict[str, Any]:
         """Return the export's story."""
-        now, account = desk_of(request).now(), _account(request)
+        moment, account = await _moment(request), _account(request)
 
         def told(session: Session) -> story.Story | None:
             export = self.found(session, account, _pk(request))
-            return story.of_export(session, export, now=now) if export else None
+            return story.of_export(session, export, now=moment["now"]) if export else None
 
-        return {"story": await _read(request, told), **_moment(request)}
+        return {"story": await _read(request, told), **moment}
 
     @expose("/retry", methods=["POST"])
     async def retry(self, request: HttpRequest) -> Response:
@@ -219,7 +219,7 @@ class Requests(Listed, model=Request):
 
     async def details_context(self, request: HttpRequest) -> dict[str, Any]:
         """Return what the CMS is told of the request, and its export's story."""
-        now, account = desk_of(request).now(), _account(request)
+        moment, account = await _moment(request), _account(request)
 
         def told(session: Session) -> dict[str, Any]:
             if (row := self.found(session, account, _pk(request))) is None:
@@ -228,10 +228,10 @@ class Requests(Listed, model=Request):
             return {
                 "notifications": story.notifications(session, row),
                 "remedy": REMEDIES.get(row.error[0]) if row.error else None,
-                "story": story.of_export(session, export, now=now) if export else None,
+                "story": story.of_export(session, export, now=moment["now"]) if export else None,
             }
 
-        return {**await _read(request, told), **_moment(request)}
+        return {**await _read(request, told), **moment}
 
     @expose("/retry", methods=["POST"])
     async def retry(self, request: HttpRequest) -> Response:
@@ -293,8 +293,9 @@ def _pk(request: HttpRequest) -> str:
     return str(request.path_params["pk"]).replace("\x00", "")
 
 
-def _moment(request: HttpRequest) -> dict[str, Any]:
-    return {"now": desk_of(request).now()}
+async def _moment(request: HttpRequest) -> dict[str, Any]:
+    """Return the time; the database may be asked for it, and keeps no other visitor waiting."""
+    return {"now": await to_thread.run_sync(desk_of(request).now)}
 
 
 async def _read(request: HttpRequest, what: Callable[[Session], _T]) -> _T:
