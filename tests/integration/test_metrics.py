@@ -14,6 +14,8 @@ from uuid import uuid4
 
 import pytest
 import requests
+from sqlalchemy import event
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
 import migrations
@@ -216,6 +218,33 @@ def test_those_that_have_ended_are_counted_once_a_minute(
     assert look().ended[State.STORED] == 0
     make_export(sessions, state=State.STORED, due_at=None)
     assert look().ended[State.STORED] == 0
+    clock.move(minutes=1)
+    assert look().ended[State.STORED] == 1
+
+
+def test_where_those_that_have_ended_are_too_many_to_count_all_else_is_told(
+    sessions: Sessions, tmp_path: Path
+) -> None:
+    make_export(sessions, state=State.STORED, due_at=None)
+    make_export(sessions, state=State.EXPORTING)
+    clock, engine, tried = Clock(), sessions.kw["bind"], list[str]()
+
+    def cancel(*arguments: Any) -> None:
+        if "(SELECT count(*)" in (statement := arguments[2]):
+            tried.append(statement)
+            reason = Exception("canceling statement due to statement timeout")
+            raise OperationalError(statement, {}, reason)
+
+    look = Looker(sessions, make_settings(tmp_path), now=clock)
+    event.listen(engine, "before_cursor_execute", cancel)
+    try:
+        for _ in range(2):
+            told_now = seen(look)
+            assert told_now.value("database_up") == 1
+            assert told_now.by("exports", "state") == {"exporting": 1}
+        assert len(tried) == 1, "or each scrape waited for it"
+    finally:
+        event.remove(engine, "before_cursor_execute", cancel)
     clock.move(minutes=1)
     assert look().ended[State.STORED] == 1
 

@@ -1,14 +1,18 @@
 """Look: what SQL knows of an account's exports at one moment."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
 from models import Breaker, State, admission, claims, deliveries, figures
+from models.claims import dialect_of
 from models.figures import Pending, Standing
 from models.pause import EVERYBODY
+from worker.logs import get_logger
 from worker.pace import JOB_ERASED_AFTER
 from worker.settings import FleetSettings
 from worker.steps.circuit import name_of
@@ -16,8 +20,12 @@ from worker.steps.governor import LATELY, governed
 
 # Those that have ended are counted anew so often: of a million that takes its time.
 COUNT_ENDED_EVERY = timedelta(minutes=1)
+# Less than a scrape waits: all else is told where this takes longer.
+COUNT_SECONDS = 3
 # How long exports spent in each state is told of so many that were stored last.
 MOST_TOLD = 200
+
+_log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +50,8 @@ class Look:
     Attributes:
         at: when.
         standing: the exports in each state that has a next step.
-        ended: how many exports have ended in each way; a minute old at the most.
+        ended: how many exports have ended in each way; a minute old at the most. Empty where they
+            could not be counted in time.
         spent: by state, how many seconds each of those that were stored last spent in it.
         stored: how many were stored in the last hour.
         stored_bytes: how many bytes these have.
@@ -112,10 +121,10 @@ class Looker:
             stored, first = claims.stored_since(session, now - LATELY, account=account)
             last = figures.last_stored(session, now - LATELY, account=account, limit=MOST_TOLD)
             breaker = session.get(Breaker, name_of(account))
-            return Look(
+            look = Look(
                 at=now,
                 standing=standing,
-                ended=self._counted(session, now),
+                ended={},
                 spent=figures.seconds_by_state(session, last),
                 stored=stored,
                 stored_bytes=figures.stored_bytes_since(session, now - LATELY, account=account),
@@ -129,11 +138,22 @@ class Looker:
                 pending_due_at=deliveries.next_due(session),
                 given_up=figures.given_up(session),
             )
+        return replace(look, ended=self._counted(now))
 
-    def _counted(self, session: Session, now: datetime) -> Mapping[State, int]:
+    def _counted(self, now: datetime) -> Mapping[State, int]:
+        """Return how many have ended; nothing where they are too many to be counted in time.
+
+        They are counted in a transaction of its own: all else is told without them.
+        """
         if self._ended_at is None or not timedelta() <= now - self._ended_at < COUNT_ENDED_EVERY:
-            self._ended = figures.ended(session, account=self._settings.uplynk_user_id)
-            self._ended_at = now
+            self._ended_at, self._ended = now, {}
+            try:
+                with self._sessions.begin() as session:
+                    if dialect_of(session) == "postgresql":
+                        session.execute(text(f"SET LOCAL statement_timeout = '{COUNT_SECONDS}s'"))
+                    self._ended = figures.ended(session, account=self._settings.uplynk_user_id)
+            except SQLAlchemyError as error:
+                _log.warning("ended exports not counted", message=f"{error.args[0]}")
         return self._ended
 
     def _window(self, standing: Mapping[State, Standing], stored: int, lately: timedelta) -> Window:
