@@ -1,6 +1,6 @@
 """Figures: the SQL that counts what an account's exports are at. Nothing here changes anything."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
@@ -24,7 +24,7 @@ class Standing:
         count: how many.
         failing: of how many of them the present step failed when it was last taken.
         since: since when the one is that has been for longest.
-        due_at: when the first of their steps is, or was, due.
+        due_at: when the first of their steps that may be taken is, or was, due.
     """
 
     count: int = 0
@@ -33,15 +33,21 @@ class Standing:
     due_at: datetime | None = None
 
 
-def under_way(session: Session, *, account: str) -> Mapping[State, Standing]:
-    """Return what stands in each state that has a next step."""
+def under_way(
+    session: Session, *, account: str, paused: Collection[str] = ()
+) -> Mapping[State, Standing]:
+    """Return what stands in each state that has a next step.
+
+    What is `requested` by who is `paused` counts, but is not due.
+    """
+    is_paused = (Export.state == State.REQUESTED) & Export.requester.in_(paused)
     rows = session.execute(
         select(
             Export.state,
             func.count(),
             func.sum(case((Export.attempts > 0, 1), else_=0)),
             func.min(Export.state_since),
-            func.min(Export.due_at),
+            func.min(case((is_paused, None), else_=Export.due_at) if paused else Export.due_at),
         )
         .where(
             Export.state.in_(sorted(UNDER_WAY)),

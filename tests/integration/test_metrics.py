@@ -181,6 +181,19 @@ def test_what_holds_everything_up_is_told(looker: Looker, sessions: Sessions) ->
     assert (look.value("paused"), look.value("paused_requesters")) == (1, 2)
 
 
+def test_what_is_paused_is_not_overdue(looker: Looker, sessions: Sessions) -> None:
+    for requester, state in (("archive", State.REQUESTED), ("archive", State.EXPORTING)):
+        make_export(sessions, state=state, requester=requester, due_at=ago(hours=3))
+    with sessions.begin() as session:
+        admission.pause(session, account=ACCOUNT, requester="archive", now=NOW)
+    look = seen(looker)
+    assert look.by("overdue_seconds", "state") == {"exporting": 10800}
+    assert look.by("exports", "state") == {"requested": 1, "exporting": 1}
+    make_export(sessions, state=State.REQUESTED, requester="sports", due_at=ago(hours=1))
+    look = seen(looker)
+    assert look.by("overdue_seconds", "state") == {"requested": 3600, "exporting": 10800}
+
+
 def test_what_is_to_be_told_to_somebody_is_told(looker: Looker, sessions: Sessions) -> None:
     with sessions.begin() as session:
         session.add_all(Request(id=name, created_at=NOW) for name in "abcd")

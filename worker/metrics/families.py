@@ -42,7 +42,8 @@ def _states(look: Look) -> Iterator[Metric]:
     )
     yield _by(
         "overdue_seconds",
-        "For how long the step has been due that has been so for longest; 0 where none is due.",
+        "For how long the step has been due that has been so for longest; 0 where none is due. That"
+        " of a requester who is paused is not.",
         "state",
         {state: _age(each.due_at, look.at) for state, each in under_way},
     )

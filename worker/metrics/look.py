@@ -117,7 +117,8 @@ class Looker:
         """
         now, account = self._now(), self._settings.uplynk_user_id
         with self._sessions.begin() as session:
-            standing = figures.under_way(session, account=account)
+            paused = admission.who_is_paused(session, account)
+            standing = figures.under_way(session, account=account, paused=paused)
             stored, first = claims.stored_since(session, now - LATELY, account=account)
             last = figures.last_stored(session, now - LATELY, account=account, limit=MOST_TOLD)
             breaker = session.get(Breaker, name_of(account))
@@ -133,7 +134,7 @@ class Looker:
                 window=self._window(standing, stored, now - (first or now)),
                 margin=_margin(claims.oldest_done(session, account=account), now),
                 is_circuit_open=breaker is not None and breaker.opened_at is not None,
-                paused=admission.who_is_paused(session, account),
+                paused=paused,
                 pending=figures.pending(session),
                 pending_due_at=deliveries.next_due(session),
                 given_up=figures.given_up(session),
