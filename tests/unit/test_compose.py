@@ -77,7 +77,8 @@ def test_commands_of_ours_exist_with_their_options(name: str) -> None:
 @pytest.mark.parametrize("name", [*WORKERS, "migrate", "flower", "metrics", "console"])
 def test_variables_are_settings(name: str) -> None:
     given = set(SERVICES[name]["environment"])
-    assert given - {"FLOWER_BASIC_AUTH", "FLOWER_ADDRESS", "FLOWER_PORT"} <= VARIABLES
+    theirs = {"FLOWER_BASIC_AUTH", "FLOWER_ADDRESS", "FLOWER_PORT", "FORWARDED_ALLOW_IPS"}
+    assert given - theirs <= VARIABLES
     assert {"DATABASE_URL", "CELERY_BROKER_URL"} <= given
 
 
@@ -154,6 +155,11 @@ def test_the_operators_page_is_asked_for_its_health_where_it_listens() -> None:
     assert f"http://127.0.0.1:{port}/health" in SERVICES["console"]["healthcheck"]["test"][-1]
     assert "env_file" not in SERVICES["console"], "or it had the key to Uplynk"
     assert SERVICES["console"]["ports"] == [f"127.0.0.1:{port}:{port}"]
+
+
+def test_the_operators_page_believes_the_proxy_that_it_is_told_of() -> None:
+    environment = SERVICES["console"]["environment"]
+    assert environment["FORWARDED_ALLOW_IPS"] == "${FORWARDED_ALLOW_IPS:-127.0.0.1}"
 
 
 def test_redis_keeps_an_append_only_file() -> None:

@@ -25,7 +25,7 @@ def test_the_example_documents_every_setting_with_its_default() -> None:
         default = "" if field.default in {PydanticUndefined, None} else field.default
         default = ",".join(default) if isinstance(default, tuple) else str(default)
         assert given.pop(name.upper()) == default, name
-    assert set(given) == {"POSTGRES_PASSWORD", "FLOWER_BASIC_AUTH"}
+    assert set(given) == {"POSTGRES_PASSWORD", "FLOWER_BASIC_AUTH", "FORWARDED_ALLOW_IPS"}
 
 
 def test_the_errors_page_says_what_the_operators_page_does() -> None:
