@@ -14,6 +14,8 @@ from models.figures import Pending, Standing
 from tests.factories import make_settings
 from tests.scraping import told
 from worker.clock import local
+from worker.cloudslicer.client import CALLS
+from worker.cloudslicer.reply import OUTCOMES
 from worker.metrics.fleet import Fleet
 from worker.metrics.look import Look, Window
 from worker.metrics.own import Own
@@ -91,10 +93,24 @@ def test_what_is_told_is_documented_and_nothing_else(exported: set[str]) -> None
     assert {parts.sub("", name) for name in exported} == documented()
 
 
-def test_a_state_or_an_outcome_that_is_queried_is_one() -> None:
-    for where, query in queries():
-        for asked in re.findall(r'\bstate=~?"([^"]+)"', query):
-            assert set(asked.split("|")) <= {str(state) for state in State}, where
+@pytest.mark.parametrize(
+    ("label", "known"),
+    [
+        ("state", {str(state) for state in State}),
+        ("outcome", set(OUTCOMES)),
+        ("call", set(CALLS)),
+        ("queue", {"exports", "downloads"}),
+    ],
+)
+def test_a_value_that_is_queried_is_one(label: str, known: set[str]) -> None:
+    asked = {
+        value
+        for _, query in queries()
+        for given in re.findall(rf'\b{label}(?:=~?|!=|!~)\s*"([^"]+)"', query)
+        for value in given.split("|")
+    }
+    assert asked, f"then nothing is to be checked of {label}"
+    assert asked <= known
 
 
 @pytest.mark.parametrize("alert", ALERTS, ids=[alert["alert"] for alert in ALERTS])
