@@ -97,11 +97,12 @@ def test_who_is_logged_out_sees_nothing(page: Served, sessions: Sessions) -> Non
     for path in (*PAGES, *details, f"/export/list?term={export.asset}"):
         answer = requests.get(f"{page.url}{path}", timeout=10, allow_redirects=False)
         assert answer.status_code == 303
-        assert answer.headers["location"].startswith(f"{page.url}/login")
+        assert answer.headers["location"].startswith("/login?next=" if path != "/" else "/login")
         assert export.asset not in answer.text
     for path in ("/export/retry", "/export/cancel", "/export/retry-failed", "/request/retry"):
         answer = post(requests.Session(), f"{page.url}{path}", id=export.id)
         assert (answer.status_code, answer.text) == (303, "")
+        assert answer.headers["location"] == "/login"
     assert now_of(sessions, export).state is State.FAILED
     assert requests.get(f"{page.url}/health", timeout=10).text == "ok"
 

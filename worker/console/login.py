@@ -18,6 +18,7 @@ from worker.logs import get_logger
 from worker.settings import ConsoleSettings
 from worker.variables import named_users
 
+LOGIN = "/login"
 SESSION_SECONDS = 12 * 3600
 # Wrong passwords that one address, and that all together, may send in a minute.
 MOST_GUESSES = RateLimitItemPerMinute(5)
@@ -71,13 +72,13 @@ class Login(AuthenticationBackend):
     async def logout(self, request: Request) -> Response | bool:
         """Forget the session, and show the login."""
         request.session.clear()
-        return False
+        return RedirectResponse(LOGIN, 303)
 
     async def authenticate(self, request: Request) -> Response | bool:
         """Return whether somebody is logged in; who is not goes to the login, and then on."""
         if request.session.get(_USER) in self._users:
             return True
-        url = str(request.url_for("admin:login"))
+        url = LOGIN  # on whatever host this is: what `Host` says is the visitor's
         if request.method == "GET" and request.url.path != "/":
             wanted = request.url.path + (f"?{request.url.query}" if request.url.query else "")
             url += f"?next={quote(wanted, safe='')}"
