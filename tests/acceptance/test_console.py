@@ -103,7 +103,7 @@ def test_what_failed_is_found_and_taken_up_again_and_seen_to_end(stage: Stage) -
         page.get_by_role("button", name="Cancel it").click()
         expect(page.get_by_role("heading", name="cancelled")).to_be_visible()
 
-        page.get_by_role("link", name="Log out").click()
+        page.get_by_role("button", name="Log out").click()
         page.goto(f"{url}/request/details/{kept}")
         expect(page).to_have_url(re.compile("/login"))
     assert stage.ended(kept).state is State.CANCELLED

@@ -7,11 +7,13 @@ from datetime import UTC, datetime, timedelta
 from threading import Event
 from uuid import uuid4
 
+import anyio
 import pytest
 import requests
 from sqlalchemy import select
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session, sessionmaker
+from starlette.requests import Request as HttpRequest
 
 from models import Audio, Channel, Export, History, Notification, Request, State
 from tests.engines import opened
@@ -22,6 +24,7 @@ from tests.waiting import wait_until
 from worker.console import app as pages
 from worker.console import guard
 from worker.console.desk import Desk
+from worker.console.login import SESSION_SECONDS, Login
 from worker.notices import Stand
 
 pytest.importorskip("sqladmin")
@@ -130,9 +133,25 @@ def test_a_session_is_a_cookie_that_no_script_and_no_other_site_can_use(page: Se
         allow_redirects=False,
     )
     assert "secure" in behind.headers["set-cookie"].lower()
-    session = page.logged_in()
-    assert session.get(f"{page.url}/logout", timeout=10).url == f"{page.url}/login"
+    session, url = page.logged_in(), f"{page.url}/logout"
+    assert session.get(url, timeout=10).status_code == 405
+    assert post(session, url, token="guess").status_code == 403
+    assert post(session, url, token=token_of(session, page.url)).headers["location"] == "/login"
     assert not session.cookies
+    assert post(session, url).headers["location"] == "/login"
+
+
+def test_a_session_ends_twelve_hours_after_the_login_however_much_it_is_used() -> None:
+    login = Login(console_settings("sqlite://"), now=lambda: 100_000.0)
+
+    def is_in(**session: object) -> bool:
+        scope = {"type": "http", "method": "GET", "path": "/", "headers": [], "session": session}
+        return anyio.run(login.authenticate, HttpRequest(scope)) is True
+
+    assert is_in(user_id=USER[0], since=100_000.0 - SESSION_SECONDS + 1)
+    assert not is_in(user_id=USER[0], since=100_000.0 - SESSION_SECONDS)
+    assert not is_in(user_id=USER[0])
+    assert not is_in(user_id="bob", since=100_000.0)
 
 
 def test_a_forged_session_is_none(page: Served) -> None:

@@ -48,7 +48,7 @@ def log_in(browser: Page) -> None:
     browser.get_by_label("Name").fill(name)
     browser.get_by_label("Password").fill(password)
     browser.get_by_role("button", name="Log in").click()
-    browser.get_by_role("link", name="Log out").wait_for()
+    browser.get_by_role("button", name="Log out").wait_for()
 
 
 def _shot(browser: Page, path: Path) -> Path:

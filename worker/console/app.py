@@ -32,8 +32,9 @@ from worker.settings import ConsoleSettings
 
 TITLE = "uplynk-export"
 STOP_SECONDS = 5
-# Of sqladmin's own routes; the others make, change and delete rows, or read files.
-ROUTES = {"statics", "index", "list", "details", "login", "logout"}
+# Of sqladmin's own routes; the others make, change and delete rows, or read files, and its logout
+# is a GET, which a link of another site could ask for.
+ROUTES = {"statics", "index", "list", "details", "login"}
 
 _FOLDER = str(files("worker.console"))
 
@@ -54,6 +55,7 @@ class Console(Admin):
         )
         routes = self.admin.router.routes
         routes[:] = [route for route in routes if getattr(route, "name", None) in ROUTES]
+        routes.append(Route("/logout", self.logout, methods=["POST"], name="logout"))
         routes.append(Mount("/static", StaticFiles(directory=f"{_FOLDER}/static"), name="static"))
         self.admin.state.desk = desk
         self.admin.exception_handlers[SQLAlchemyError] = self.without_database

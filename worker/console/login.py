@@ -1,7 +1,10 @@
 """Login: who may see the page, and that what is asked for comes from the page itself."""
 
 import secrets
+import time
+from collections.abc import Callable
 from hashlib import blake2b
+from math import inf
 from urllib.parse import quote
 
 from limits import RateLimitItem, RateLimitItemPerMinute
@@ -24,7 +27,7 @@ SESSION_SECONDS = 12 * 3600
 MOST_GUESSES = RateLimitItemPerMinute(5)
 MOST_GUESSES_OF_ALL = RateLimitItemPerMinute(60)
 
-_USER, _TOKEN = "user_id", "token"  # sqladmin reads the former
+_USER, _TOKEN, _SINCE = "user_id", "token", "since"  # sqladmin reads the first
 
 _log = get_logger(__name__)
 
@@ -32,11 +35,17 @@ _log = get_logger(__name__)
 class Login(AuthenticationBackend):
     """Lets in whom CONSOLE_USERS names.
 
-    The session is a cookie that is signed, and ends after SESSION_SECONDS. Who logs out, or in
-    again, and whose password is changed, is logged out by that in this browser or in all.
+    The session is a cookie that is signed, and ends SESSION_SECONDS after the login, however much
+    it is used. Who logs out, or in again, and whose password is changed, is logged out by that in
+    this browser or in all.
+
+    Args:
+        settings: with those who may log in.
+        now: seconds since 1970.
     """
 
-    def __init__(self, settings: ConsoleSettings) -> None:
+    def __init__(self, settings: ConsoleSettings, *, now: Callable[[], float] = time.time) -> None:
+        self._now = now
         users = settings.console_users or SecretStr("")
         self._users = {name: _digest(password) for name, password in named_users(users) if name}
         self._nobody = secrets.token_bytes(64)
@@ -65,19 +74,28 @@ class Login(AuthenticationBackend):
             _log.warning("login refused")  # what was typed for a name may be a password
             return False
         request.session.clear()
-        request.session.update({_USER: name, _TOKEN: secrets.token_urlsafe(32)})
+        token = secrets.token_urlsafe(32)
+        request.session.update({_USER: name, _TOKEN: token, _SINCE: self._now()})
         _log.info("logged in", user=name)
         return RedirectResponse(_local(str(form.get("next", ""))), 303)
 
     async def logout(self, request: Request) -> Response | bool:
-        """Forget the session, and show the login."""
+        """Forget the session, and show the login.
+
+        Raises:
+            HTTPException: another site wants it so.
+        """
+        if _USER in request.session:
+            check_token(request, await request.form())
         request.session.clear()
         return RedirectResponse(LOGIN, 303)
 
     async def authenticate(self, request: Request) -> Response | bool:
         """Return whether somebody is logged in; who is not goes to the login, and then on."""
-        if request.session.get(_USER) in self._users:
+        age = self._now() - request.session.get(_SINCE, -inf)
+        if request.session.get(_USER) in self._users and age < SESSION_SECONDS:
             return True
+        request.session.clear()
         url = LOGIN  # on whatever host this is: what `Host` says is the visitor's
         if request.method == "GET" and request.url.path != "/":
             wanted = request.url.path + (f"?{request.url.query}" if request.url.query else "")
