@@ -10,7 +10,7 @@ from models import State
 from worker import records, steps
 from worker.errors import InvalidRequest
 from worker.settings import ClientSettings
-from worker.steps import Step
+from worker.steps import Report, Step
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,18 +33,31 @@ def retry(settings: ClientSettings, names: Sequence[str]) -> Iterator[Change]:
     return _each(settings, names, _retried)
 
 
-def retry_failed(settings: ClientSettings, code: str, *, account: str | None = None) -> int:
-    """Take up all requests that failed with `code`, of one account or of all that there are.
-
-    Returns how many they were.
-    """
+def retry_failed(settings: ClientSettings, code: str) -> int:
+    """Take up all requests that failed with `code`; returns how many they were."""
     with records.opened(settings) as (sessions, now):
         before, count = now(), 0
         while True:
-            report = steps.retry_failed(sessions, code, now=now(), before=before, account=account)
+            report = steps.retry_failed(sessions, code, now=now(), before=before)
             count += int(str(report.facts["retried"]))
-            if all(wake.step is not Step.RETRY for wake in report.wakes):
+            if not _goes_on(report):
                 return count
+
+
+def retry_some_failed(
+    settings: ClientSettings, code: str, *, account: str, limit: int
+) -> tuple[int, bool]:
+    """Take up, of an account, up to `limit` requests that failed with `code`.
+
+    Returns how many they were, and whether there are more.
+    """
+    with records.opened(settings) as (sessions, now):
+        report = steps.retry_failed(sessions, code, now=now(), account=account, limit=limit)
+        return int(str(report.facts["retried"])), _goes_on(report)
+
+
+def _goes_on(report: Report) -> bool:
+    return any(wake.step is Step.RETRY for wake in report.wakes)
 
 
 def _each(

@@ -21,8 +21,9 @@ from tests.factories import an_asset, make_export
 from tests.screenshots.newsroom import filled
 from tests.served import USER, Served, console_settings, served, serving
 from tests.waiting import wait_until
+from worker.clock import local
 from worker.console import app as pages
-from worker.console import guard
+from worker.console import guard, story
 from worker.console.desk import Desk
 from worker.console.login import SESSION_SECONDS, Login
 from worker.notices import Stand
@@ -514,6 +515,21 @@ def test_all_that_failed_with_a_code_is_taken_up_again(page: Served, sessions: S
     assert session.post(f"{page.url}/export/retry-failed", data=form, timeout=10).status_code == 404
 
 
+def test_of_very_many_that_failed_some_are_taken_up_while_a_browser_waits(
+    database_url: str, sessions: Sessions
+) -> None:
+    exports = [failed(sessions) for _ in range(3)]
+    for export in exports:
+        asked_for(sessions, export)
+    desk = Desk(console_settings(database_url), sessions, local, lambda: None, most=2)
+    said = [desk.retry_failed("storage_unavailable", user="ann").says for _ in range(2)]
+    assert said == [
+        "2 taken up again. There are more: retry them as well.",
+        "1 taken up again.",
+    ]
+    assert {now_of(sessions, export).state for export in exports} == {State.DOWNLOADING}
+
+
 def test_an_export_is_withdrawn_from_all_who_want_it(page: Served, sessions: Sessions) -> None:
     export = make_export(sessions, state=State.REQUESTED)
     for _ in range(2):
@@ -523,6 +539,16 @@ def test_an_export_is_withdrawn_from_all_who_want_it(page: Served, sessions: Ses
     answer = session.post(f"{page.url}/export/cancel", data=form, timeout=10)
     assert "Withdrawn: 2 requests." in answer.text
     assert now_of(sessions, export).state is State.CANCELLED
+
+
+def test_however_many_want_an_export_all_of_them_are_meant(sessions: Sessions) -> None:
+    export = make_export(sessions, state=State.REQUESTED)
+    with sessions.begin() as session:
+        ids = {f"{number}" for number in range(501)}
+        at = export.created_at
+        session.add_all(Request(id=each, export_id=export.id, created_at=at) for each in ids)
+        session.flush()
+        assert set(story.to_cancel(session, export)) == set(story.to_retry(session, export)) == ids
 
 
 def test_a_request_is_withdrawn_and_taken_up_again_by_itself(

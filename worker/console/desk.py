@@ -12,6 +12,7 @@ from models import Request
 from worker import changes, notices, records
 from worker.logs import get_logger
 from worker.settings import ConsoleSettings
+from worker.steps.retry import MOST_AT_ONCE
 
 _log = get_logger(__name__)
 
@@ -40,12 +41,14 @@ class Desk:
         sessions: opens sessions that only read.
         now: the database's clock; it may have to ask the database.
         wake: has a worker look for what is due now.
+        most: so many that failed with a code are taken up while a browser waits.
     """
 
     settings: ConsoleSettings
     sessions: sessionmaker[Session]
     now: Callable[[], datetime]
     wake: Callable[[], None]
+    most: int = MOST_AT_ONCE
 
     def retry(self, ids: Collection[str], *, user: str) -> Outcome:
         """Take requests up again."""
@@ -53,10 +56,14 @@ class Desk:
         return self._told(list(changes.retry(self.settings, sorted(ids))), "Taken up again")
 
     def retry_failed(self, code: str, *, user: str) -> Outcome:
-        """Take up all requests of the account's that failed with a code."""
+        """Take up requests of the account's that failed with a code, `most` of them at once."""
         _log.info("retry", user=user, code=code)
-        number = changes.retry_failed(self.settings, code, account=self.settings.uplynk_user_id)
-        return Outcome(well=True, says=f"{number:,} taken up again.")
+        account = self.settings.uplynk_user_id
+        number, are_more = changes.retry_some_failed(
+            self.settings, code, account=account, limit=self.most
+        )
+        rest = " There are more: retry them as well." if are_more else ""
+        return Outcome(well=True, says=f"{number:,} taken up again.{rest}")
 
     def replay(self, notification_id: str, *, user: str) -> Outcome:
         """Have a notification delivered again; its id stays, for who drops duplicates."""

@@ -18,7 +18,6 @@ from worker.steps.retry import is_paid_again
 
 # Of an export's requests, and of a request's notifications.
 MOST_SHOWN = 50
-MOST_CHANGED = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +115,7 @@ def to_cancel(session: Session, export: Export) -> list[str]:
 
 
 def _ids(session: Session, *conditions: Any) -> list[str]:  # noqa: ANN401  (SQLAlchemy's)
-    return list(session.scalars(select(Request.id).where(*conditions).limit(MOST_CHANGED)))
+    return list(session.scalars(select(Request.id).where(*conditions)))
 
 
 def _moments(history: Sequence[History], export: Export, *, now: datetime) -> Iterable[Moment]:

@@ -96,6 +96,7 @@ class Listed(ModelView):
             "asked": asked(request),
             "codes": REMEDIES,
             "most": finding.MOST_COUNTED,
+            "most_retried": desk_of(request).most,
             **await _moment(request),
         }
 
@@ -165,7 +166,7 @@ class Exports(Listed, model=Export):
 
     @expose("/retry-failed", methods=["POST"])
     async def retry_failed(self, request: HttpRequest) -> Response:
-        """Take up again all that failed with a code."""
+        """Take up again what failed with a code, so much as is done while a browser waits."""
         form = await request.form()
         check_token(request, form)
         code = str(form.get("id", ""))

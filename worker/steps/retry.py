@@ -84,8 +84,9 @@ def retry_failed(
     before: datetime | None = None,
     by: str | None = None,
     account: str | None = None,
+    limit: int = MOST_AT_ONCE,
 ) -> Report:
-    """Retry all requests that failed with `code`, some at a time.
+    """Retry all requests that failed with `code`, up to `limit` at a time.
 
     Those that failed at `before` or later (None: now) are left alone: what fails again in the
     meantime is not retried again and again. `by` is as `retry` takes it. Of one `account`, or of
@@ -105,14 +106,14 @@ def retry_failed(
                 Request.cancelled_at.is_(None),
                 *of_account,
             )
-            .limit(MOST_AT_ONCE)
+            .limit(limit + 1)
         ).all()
-    for request_id in chosen:
+    for request_id in chosen[:limit]:
         with about(request_id=request_id), sessions.begin() as session:
             report, is_taken_up = _retried(session, request_id, now=now, by=by, only=only)
             wakes += report.wakes
             count += is_taken_up
-    if len(chosen) == MOST_AT_ONCE:
+    if len(chosen) > limit:
         rest = (("code", code), ("before", before.isoformat()))
         wakes.append(Wake(Step.RETRY, arguments=rest))
     return Report({"code": code, "retried": count}, tuple(dict.fromkeys(wakes)))
