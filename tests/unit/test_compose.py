@@ -7,9 +7,11 @@ from typing import Any
 import click
 import pytest
 import yaml
+from pydantic_core import PydanticUndefined
 
 from tests.settings_page import FIELDS
 from worker.cli import main
+from worker.settings import ClientSettings, FleetSettings
 
 ROOT = Path(__file__).parents[2]
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
@@ -160,6 +162,16 @@ def test_the_operators_page_is_asked_for_its_health_where_it_listens() -> None:
 def test_the_operators_page_believes_the_proxy_that_it_is_told_of() -> None:
     environment = SERVICES["console"]["environment"]
     assert environment["FORWARDED_ALLOW_IPS"] == "${FORWARDED_ALLOW_IPS:-127.0.0.1}"
+
+
+def test_who_only_counts_is_given_what_it_counts_by_and_no_secret() -> None:
+    metrics = SERVICES["metrics"]
+    assert "env_file" not in metrics, "or it had the key to Uplynk"
+    for name in FleetSettings.model_fields.keys() - ClientSettings.model_fields.keys():
+        default = FleetSettings.model_fields[name].default
+        value = "" if default is PydanticUndefined else default
+        given = metrics["environment"][name.upper()]
+        assert given == f"${{{name.upper()}:-{value}}}" or name == "metrics_host", name
 
 
 def test_redis_keeps_an_append_only_file() -> None:
