@@ -68,7 +68,20 @@ class AccountSettings(ClientSettings):
     )
 
 
-class FleetSettings(AccountSettings):
+class ServiceSettings(AccountSettings):
+    """What takes whatever runs on, and writes a log, still without Uplynk's key."""
+
+    log_level: variables.LogLevel = Field(
+        "INFO",
+        description="The least urgent lines that are shown: `DEBUG`, `INFO`, `WARNING`, `ERROR` or"
+        " `CRITICAL`. Celery's own `--loglevel` beats it.",
+    )
+    log_format: Literal["auto", "json", "console"] = Field(
+        "auto", description="`json`, `console`, or `auto`: console on a terminal, else JSON."
+    )
+
+
+class FleetSettings(ServiceSettings):
     """What it takes to watch all workers of an account, still without Uplynk's key."""
 
     max_exporting: int = Field(
@@ -95,7 +108,7 @@ class FleetSettings(AccountSettings):
         return timedelta(hours=self.download_backlog_hours)
 
 
-class ConsoleSettings(AccountSettings):
+class ConsoleSettings(ServiceSettings):
     """What the operator's page takes, still without Uplynk's key."""
 
     console_users: variables.Users = Field(
@@ -291,14 +304,6 @@ class Settings(FleetSettings):
         None,
         description="The port at which a worker serves what its own processes count, for"
         " Prometheus; each worker of a machine needs one of its own.",
-    )
-    log_level: variables.LogLevel = Field(
-        "INFO",
-        description="The least urgent lines that are shown: `DEBUG`, `INFO`, `WARNING`, `ERROR` or"
-        " `CRITICAL`. Celery's own `--loglevel` beats it.",
-    )
-    log_format: Literal["auto", "json", "console"] = Field(
-        "auto", description="`json`, `console`, or `auto`: console on a terminal, else JSON."
     )
 
     @field_validator("poll_max_seconds")

@@ -20,7 +20,6 @@ from tests.acceptance.stage import Stage
 from tests.factories import an_asset
 from tests.screenshots.console import log_in
 from tests.served import USER
-from tests.services import free_port
 from tests.waiting import wait_until
 
 pytest.importorskip("sqladmin")
@@ -29,19 +28,22 @@ pytest.importorskip("sqladmin")
 @contextmanager
 def console(stage: Stage) -> Iterator[str]:
     """Run `uplynk-export console`; gives its URL once it and its database are well."""
-    port = free_port()
-    environment = {**stage.environment, "CONSOLE_USERS": ":".join(USER)}
-    with (stage.folder / "console.log").open("ab") as log:
-        command = [sys.executable, "-m", "worker.cli", "console", f"--port={port}"]
+    environment = {**stage.environment, "CONSOLE_USERS": ":".join(USER), "LOG_LEVEL": "WARNING"}
+    path = stage.folder / "console.log"
+    with path.open("wb") as log:
+        command = [sys.executable, "-m", "worker.cli", "console", "--port=0"]
         process = stage.forge.launch(command, environment, log)
-    url = f"http://127.0.0.1:{port}"
     try:
+        wait_until(lambda: "\n" in path.read_text(), what="the page's address")
+        url = path.read_text().splitlines()[0]
         wait_until(lambda: _is_well(url), what="the page")
         yield url
     finally:
         process.send_signal(signal.SIGINT)
         assert process.wait(20) == 0
-    assert USER[1] not in (stage.folder / "console.log").read_text()
+    said = path.read_text()
+    assert USER[1] not in said
+    assert "logged in" not in said, "LOG_LEVEL asked for warnings only"
 
 
 def _is_well(url: str) -> bool:

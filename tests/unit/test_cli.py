@@ -5,6 +5,7 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -12,6 +13,7 @@ from click.shell_completion import BashComplete, CompletionItem
 
 from tests.typed import typed
 from worker.cli import COMMANDS, main
+from worker.cli.page import url_of
 from worker.cli.status import Status
 
 PAGE = Path(__file__).parents[2] / "docs/cli.md"
@@ -34,6 +36,19 @@ def test_the_list_says_of_a_command_what_the_command_says_itself(name: str) -> N
     assert command is not None
     said = (command.help or "").split("\n\n")[0].replace("\n", " ")
     assert COMMANDS[name].help == said
+
+
+@pytest.mark.parametrize(
+    ("address", "url"),
+    [
+        (("127.0.0.1", 5556), "http://127.0.0.1:5556"),
+        (("::1", 5556, 0, 0), "http://[::1]:5556"),
+    ],
+)
+def test_where_the_operators_page_is_is_told_as_a_browser_takes_it(
+    address: tuple[Any, ...], url: str
+) -> None:
+    assert url_of(*address) == url
 
 
 def test_what_is_no_command_is_told_in_words() -> None:

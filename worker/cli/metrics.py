@@ -1,10 +1,12 @@
 """Metrics: the command that serves what SQL knows, for Prometheus."""
 
+import logging
 import time
 
 import click
 from sqlalchemy import make_url
 
+from worker import logs
 from worker.cli.command import Command
 from worker.metrics.endpoint import serve
 from worker.metrics.fleet import Fleet
@@ -33,6 +35,7 @@ def metrics(host: str | None, port: int) -> None:
     What only a worker's processes know each worker serves itself, at METRICS_PORT.
     """
     settings = load_fleet()
+    logs.configure(settings.log_format, level=logging.getLevelNamesMapping()[settings.log_level])
     settings = settings.model_copy(update={"database_url": impatient(settings.database_url)})
     with opened(settings, reads=True) as (sessions, now), stopped_by_signals() as told:
         look = Looker(sessions, settings, now=now)

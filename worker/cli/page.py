@@ -1,6 +1,7 @@
 """Page: the command that serves the operator's page."""
 
 import logging
+import socket
 from contextlib import suppress
 from importlib.util import find_spec
 
@@ -34,8 +35,17 @@ def console(host: str, port: int) -> None:
         raise click.ClickException("it needs the extra `console`: uplynk-export[console]")
     from worker.console import app as pages  # noqa: PLC0415  (what the extra brings)
 
-    logs.configure("auto", level=logging.INFO)
-    with pages.opened(settings, lambda: wake(settings)) as app:
-        click.echo(f"http://{host}:{port}", err=True)
+    logs.configure(settings.log_format, level=logging.getLevelNamesMapping()[settings.log_level])
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with (
+        socket.create_server((host, port), family=family) as listener,
+        pages.opened(settings, lambda: wake(settings)) as app,
+    ):
+        click.echo(url_of(*listener.getsockname()), err=True)
         with suppress(KeyboardInterrupt):
-            pages.server(app, host=host, port=port).run()
+            pages.server(app, host=host, port=port).run(sockets=[listener])
+
+
+def url_of(host: str, port: int, *_: int) -> str:
+    """Return the URL of a socket's address, IPv4 or IPv6."""
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
