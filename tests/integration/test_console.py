@@ -4,18 +4,20 @@ import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from threading import Event
 from uuid import uuid4
 
 import anyio
 import pytest
 import requests
-from sqlalchemy import select
+from sqlalchemy import event, select
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session, sessionmaker
 from starlette.requests import Request as HttpRequest
 
 from models import Audio, Channel, Export, History, Notification, Request, State
+from models.database import open_sessions
 from tests.engines import opened
 from tests.factories import an_asset, make_export
 from tests.screenshots.newsroom import filled
@@ -614,6 +616,28 @@ def test_a_database_that_hangs_keeps_only_those_waiting_who_ask_it(
             assert waits.result().status_code == 200
             asked.clear()
             answered.clear()
+
+
+def test_however_many_ask_how_it_is_visitors_are_served(tmp_path: Path) -> None:
+    asked, answered = list[None](), Event()
+
+    def hang(*_: object) -> None:
+        asked.append(None)
+        answered.wait(30)
+
+    with opened(f"sqlite:///{tmp_path}/any.db") as engine:
+        event.listen(engine, "before_cursor_execute", hang)
+        settings = console_settings(str(engine.url))
+        desk = Desk(settings, open_sessions(engine), local, lambda: None)
+        with serving(pages.application(desk)) as url, ThreadPoolExecutor(50) as pool:
+            health = [pool.submit(requests.get, f"{url}/health", timeout=60) for _ in range(50)]
+            wait_until(lambda: asked, what="a look")
+            try:  # a file is read by the threads that all pages share
+                file = requests.get(f"{url}/static/console.js", timeout=10)
+                assert (file.status_code, len(asked)) == (200, 1)
+            finally:
+                answered.set()
+            assert {each.result().text for each in health} == {"ok"}
 
 
 def test_what_was_given_up_is_delivered_again(page: Served, sessions: Sessions) -> None:

@@ -7,7 +7,7 @@ from importlib.resources import files
 from typing import Any
 
 import uvicorn
-from anyio import to_thread
+from anyio import CapacityLimiter, to_thread
 from sqladmin import Admin
 from sqladmin.authentication import login_required
 from sqlalchemy import Engine, event, select
@@ -104,7 +104,11 @@ class Console(Admin):
 
 
 def application(desk: Desk) -> ASGIApp:
-    """Return the page; whether it and its database are well, /health tells without a login."""
+    """Return the page; whether it and its database are well, /health tells without a login.
+
+    However many ask for that, one at a time looks, and none takes a thread that visitors need.
+    """
+    one_at_a_time = CapacityLimiter(1)
 
     def look() -> None:
         with desk.sessions.begin() as session:
@@ -112,7 +116,7 @@ def application(desk: Desk) -> ASGIApp:
 
     async def health(_request: Request) -> Response:
         try:
-            await to_thread.run_sync(look)
+            await to_thread.run_sync(look, limiter=one_at_a_time)
         except SQLAlchemyError:
             return PlainTextResponse("the database does not answer", 503)
         return PlainTextResponse("ok")
