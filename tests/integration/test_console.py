@@ -27,7 +27,7 @@ from worker.clock import local
 from worker.console import app as pages
 from worker.console import guard, story
 from worker.console.desk import Desk
-from worker.console.login import SESSION_SECONDS, Login
+from worker.console.login import SESSION_SECONDS, Guesses, Login
 from worker.notices import Stand
 
 pytest.importorskip("sqladmin")
@@ -182,6 +182,18 @@ def test_guesses_are_few_a_minute(page: Served) -> None:
     assert "go together" in answers[0].text
     assert "in a minute" in answers[-1].text
     assert login(page, USER[1]).status_code == 429, "or guesses could go on, unseen"
+
+
+def test_guesses_of_others_lock_nobody_out() -> None:
+    guesses = Guesses()
+    for number in range(60):
+        guesses.note(f"192.0.2.{number}")
+    assert not guesses.are_too_many("198.51.100.1")
+    assert guesses.are_too_many("192.0.2.1"), "one more, and it would go on from many addresses"
+    for number in range(4):
+        guesses.note(f"2001:db8::{number}")
+    assert not guesses.are_too_many("2001:db8:0:1::1")
+    assert guesses.are_too_many("2001:db8::ffff"), "whoever has one address has 2**64"
 
 
 @pytest.mark.parametrize("name", ["", "nobody", "ann\x00", "ann "])

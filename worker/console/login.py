@@ -4,10 +4,11 @@ import secrets
 import time
 from collections.abc import Callable
 from hashlib import blake2b
+from ipaddress import IPv6Network
 from math import inf
 from urllib.parse import quote
 
-from limits import RateLimitItem, RateLimitItemPerMinute
+from limits import RateLimitItemPerMinute
 from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
 from pydantic import SecretStr
@@ -23,7 +24,7 @@ from worker.variables import named_users
 
 LOGIN = "/login"
 SESSION_SECONDS = 12 * 3600
-# Wrong passwords that one address, and that all together, may send in a minute.
+# Wrong passwords that one address may send in a minute, and that all may that sent any.
 MOST_GUESSES = RateLimitItemPerMinute(5)
 MOST_GUESSES_OF_ALL = RateLimitItemPerMinute(60)
 
@@ -104,19 +105,27 @@ class Login(AuthenticationBackend):
 
 
 class Guesses:
-    """Counts the wrong passwords of late."""
+    """Counts the wrong passwords of late.
+
+    Where all addresses together sent too many, those wait that had a part in it: who has not is let
+    in all the same, or anybody could lock all operators out.
+    """
 
     def __init__(self) -> None:
         self._window = MovingWindowRateLimiter(MemoryStorage())
 
     def are_too_many(self, address: str) -> bool:
-        """Return whether this address, or all together, have to wait."""
-        return not all(self._window.test(most, who) for most, who in _counts(address))
+        """Return whether this address has to wait."""
+        own = _whose(address)
+        if not self._window.test(MOST_GUESSES, own):
+            return True
+        left = self._window.get_window_stats(MOST_GUESSES, own).remaining
+        return left < MOST_GUESSES.amount and not self._window.test(MOST_GUESSES_OF_ALL)
 
     def note(self, address: str) -> None:
         """Count one more."""
-        for most, who in _counts(address):
-            self._window.hit(most, who)
+        self._window.hit(MOST_GUESSES, _whose(address))
+        self._window.hit(MOST_GUESSES_OF_ALL)
 
 
 def check_token(request: Request, form: FormData) -> None:
@@ -132,8 +141,13 @@ def check_token(request: Request, form: FormData) -> None:
         )
 
 
-def _counts(address: str) -> tuple[tuple[RateLimitItem, str], ...]:
-    return ((MOST_GUESSES, f"of {address}"), (MOST_GUESSES_OF_ALL, "of all"))
+def _whose(address: str) -> str:
+    """Return whose the address is: of IPv6 one has a network of 2**64 addresses at the least."""
+    try:
+        network = IPv6Network((address.partition("%")[0], 64), strict=False)
+    except ValueError:
+        return address
+    return str(network)
 
 
 def _key(users: SecretStr, secret: SecretStr | None) -> str:
