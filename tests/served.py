@@ -35,7 +35,7 @@ class Served:
         session = requests.Session()
         session.trust_env = False
         name, password = USER
-        data = {"username": name, "password": password, "next": "/"}
+        data = {"username": name, "password": password}
         answer = session.post(f"{self.url}/login", data=data, timeout=10, allow_redirects=False)
         assert answer.status_code == 303, answer.text
         return session

@@ -78,7 +78,7 @@ class Login(AuthenticationBackend):
         token = secrets.token_urlsafe(32)
         request.session.update({_USER: name, _TOKEN: token, _SINCE: self._now()})
         _log.info("logged in", user=name)
-        return RedirectResponse(_local(str(form.get("next", ""))), 303)
+        return RedirectResponse(_local(request.query_params.get("next", "")), 303)
 
     async def logout(self, request: Request) -> Response | bool:
         """Forget the session, and show the login.
