@@ -17,6 +17,7 @@ from sqlalchemy import event, select
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session, sessionmaker
 from starlette.requests import Request as HttpRequest
+from structlog.testing import capture_logs
 
 from models import Audio, Channel, Export, History, Notification, Request, State
 from models.database import open_sessions
@@ -678,7 +679,10 @@ def test_what_was_given_up_is_delivered_again(page: Served, sessions: Sessions) 
     assert "https://cms.example" in browser.get(f"{page.url}/notification/list?which=dead").text
     assert "500 Internal Server Error" in browser.get(url, timeout=10).text
     form = {"id": told.id, "token": token_of(browser, url)}
-    answer = browser.post(f"{page.url}/notification/replay", data=form, timeout=10)
+    with capture_logs() as said:
+        answer = browser.post(f"{page.url}/notification/replay", data=form, timeout=10)
+    (line,) = [each for each in said if each["event"] == "replayed by an operator"]
+    assert (line["user"], line["request_id"]) == (USER[0], told.request_id)
     assert "It is delivered again." in answer.text
     with sessions.begin() as session:
         again = session.get_one(Notification, told.id)

@@ -8,7 +8,7 @@ from uuid import UUID
 from sqlalchemy import select
 from sqlalchemy.orm import Session, sessionmaker
 
-from models import Request
+from models import Notification, Request
 from worker import changes, notices, records
 from worker.logs import get_logger
 from worker.settings import ConsoleSettings
@@ -52,12 +52,12 @@ class Desk:
 
     def retry(self, ids: Collection[str], *, user: str) -> Outcome:
         """Take requests up again."""
-        _log.info("retry", user=user, request_id=sorted(ids))
+        _log.info("retried by an operator", user=user, request_id=sorted(ids))
         return self._told(list(changes.retry(self.settings, sorted(ids))), "Taken up again")
 
     def retry_failed(self, code: str, *, user: str) -> Outcome:
         """Take up requests of the account's that failed with a code, `most` of them at once."""
-        _log.info("retry", user=user, code=code)
+        _log.info("retried by an operator", user=user, code=code)
         account = self.settings.uplynk_user_id
         number, are_more = changes.retry_some_failed(
             self.settings, code, account=account, limit=self.most
@@ -67,14 +67,18 @@ class Desk:
 
     def replay(self, notification_id: str, *, user: str) -> Outcome:
         """Have a notification delivered again; its id stays, for who drops duplicates."""
-        _log.info("replay", user=user)
+        told = UUID(notification_id)
         with records.opened(self.settings) as (sessions, now), sessions.begin() as session:
-            there = notices.replay(session, [UUID(notification_id)], now=now())
+            request_id = session.scalar(
+                select(Notification.request_id).where(Notification.id == told)
+            )
+            _log.info("replayed by an operator", user=user, request_id=request_id)
+            there = notices.replay(session, [told], now=now())
         return Outcome(well=bool(there), says="It is delivered again.")
 
     def cancel(self, ids: Collection[str], *, user: str) -> Outcome:
         """Withdraw requests."""
-        _log.info("cancel", user=user, request_id=sorted(ids))
+        _log.info("withdrawn by an operator", user=user, request_id=sorted(ids))
         return self._told(list(changes.cancel(self.settings, sorted(ids))), "Withdrawn")
 
     def _told(self, made: Sequence[changes.Change], done: str) -> Outcome:
