@@ -47,6 +47,16 @@ def test_a_cursor_is_read_as_it_is_shown() -> None:
     assert kinds.cursor(kinds.shown(place)) == place
 
 
+@pytest.mark.parametrize(
+    "typed", ["0001-01-01T00:00+23:00", "9999-12-31T23:00-23:00", "10000-01-01"]
+)
+def test_a_time_that_no_calendar_has_in_utc_is_refused(typed: str) -> None:
+    with pytest.raises(click.BadParameter, match="neither an age"):
+        kinds.moment(typed)
+    with pytest.raises(click.BadParameter, match="no cursor"):
+        kinds.cursor(f"{typed}/x")
+
+
 @pytest.mark.parametrize("typed", ["", "/", "2026-03-01T12:00/x", "2026-03-01T12:00+00:00/", "x/y"])
 def test_what_is_no_cursor_is_refused(typed: str) -> None:
     with pytest.raises(click.BadParameter, match="no cursor"):

@@ -26,13 +26,23 @@ def moment(value: str) -> datetime | timedelta:
             return min(timedelta(**{_UNITS[found[2]]: float(found[1])}), _OLDEST)
         except OverflowError:
             return _OLDEST
-    try:
-        time = datetime.fromisoformat(value)
-    except ValueError:
+    time = _time(value)
+    if time is None:
         raise click.BadParameter(
             f"{value!r} is neither an age (30m, 2h, 7d) nor a time (2026-03-01T12:00)"
-        ) from None
+        )
     return time.replace(tzinfo=UTC) if time.tzinfo is None else time
+
+
+def _time(value: str) -> datetime | None:
+    """Return a time as it is written, if UTC has it as well: the year 0 and 10000 are in none."""
+    try:
+        time = datetime.fromisoformat(value)
+        if time.tzinfo is not None:
+            time.astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
+    return time
 
 
 def ago(moment: datetime | timedelta | None, now: datetime) -> datetime | None:
@@ -47,10 +57,7 @@ def cursor(value: str) -> Place:
         click.BadParameter: `list` says nothing like it.
     """
     time, _, request_id = value.partition("/")
-    try:
-        at = datetime.fromisoformat(time)
-    except ValueError:
-        at = None
+    at = _time(time)
     if at is None or at.tzinfo is None or not request_id:
         raise click.BadParameter(f"{value!r} is no cursor; the page before ends with one")
     return Place(at, request_id)
