@@ -9,6 +9,7 @@ from sqlalchemy import ColumnElement, select, update
 from sqlalchemy.orm import Session
 
 from models import Channel, Notification
+from worker import printing
 
 
 class Stand(StrEnum):
@@ -80,16 +81,21 @@ def _due_again(session: Session, which: ColumnElement[bool], *, now: datetime) -
     return len(session.scalars(again).all())
 
 
-def listing(notifications: Sequence[Notification]) -> Iterable[str]:
-    """Return two lines for each notification, below one that names the columns."""
+def listing(notifications: Sequence[Notification], *, width: int | None) -> Iterable[str]:
+    """Return two lines for each notification, below one that names the columns.
+
+    On a terminal they are fitted to its width, and what went wrong is folded to it; who reads from
+    a pipe gets all of it (None).
+    """
     yield f"{'CREATED':<19}  {'STATE':<9}  {'TELLS OF':<9}  REQUEST"
     for each in notifications:
         event = each.type.removeprefix("export.")
         at = each.created_at.strftime("%Y-%m-%d %H:%M:%S")
-        yield f"{at}  {stand(each):<9}  {event:<9}  {each.request_id}"
-        yield f"  {each.id}  {_by(each)}"
+        yield printing.fitted(f"{at}  {stand(each):<9}  {event:<9}  {each.request_id}", width)
+        yield printing.fitted(f"  {each.id}  {_by(each)}", width)
         if each.last_error:
-            yield f"  attempt {each.attempts}: {each.last_error}"
+            said = f"attempt {each.attempts}: {each.last_error}"
+            yield from (f"  {line}" for line in printing.folded(said, width and width - 2))
 
 
 def as_json(notification: Notification) -> dict[str, object]:

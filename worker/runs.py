@@ -25,6 +25,7 @@ from models.database import open_engine, open_sessions
 from models.state import TERMINAL
 from worker.embedded import Installation
 from worker.errors import WorkerDied
+from worker.printing import plain
 from worker.tables import state_of
 
 LOOK_SECONDS = 0.25
@@ -106,7 +107,7 @@ def _lines(console: Console) -> Any:  # noqa: ANN401  (a context of the function
                 seen[request.id] = request.state
                 error = f"  {request.error[1]}" if request.error else ""
                 line = f"{request.asset}  {request.audio}  {request.state}{error}"
-                console.print(line, markup=False)
+                console.print(plain(line), markup=False)
 
     yield look
 

@@ -54,7 +54,7 @@ def outcomes(requests: Sequence[Request]) -> Iterable[str]:
     Paths and hashes stand whole on a line of their own, to be copied.
     """
     for request in requests:
-        yield f"{'request':<9} [bold]{escape(request.id)}[/bold]"
+        yield f"{'request':<9} [bold]{escape(printing.plain(request.id))}[/bold]"
         yield f"{'state':<9} {state_of(request)}"
         if export := request.export:
             facts = {
@@ -65,9 +65,11 @@ def outcomes(requests: Sequence[Request]) -> Iterable[str]:
                 "duration": export.duration_seconds and f"{export.duration_seconds:.1f} s",
                 "sha256": export.sha256,
             }
-            yield from (f"{name:<9} {escape(str(value))}" for name, value in facts.items() if value)
+            for name, value in facts.items():
+                if value:
+                    yield f"{name:<9} {escape(printing.plain(str(value)))}"
         if request.error:
-            yield f"{'error':<9} {escape(': '.join(request.error))}"
+            yield f"{'error':<9} {escape(printing.plain(': '.join(request.error)))}"
         yield ""
 
 

@@ -20,7 +20,7 @@ from models.state import UNDER_WAY
 from worker import tables
 from worker.batches import lately, time_left
 from worker.pace import JOB_ERASED_AFTER
-from worker.printing import span
+from worker.printing import plain, span
 from worker.records import opened
 from worker.settings import AccountSettings
 from worker.steps.governor import LATELY
@@ -146,7 +146,7 @@ def picture(seen: Look) -> RenderableType:
 
 def whose(requester: str) -> str:
     """Return in words of whom nothing is asked for."""
-    return "everything" if requester == EVERYBODY else requester
+    return "everything" if requester == EVERYBODY else plain(requester)
 
 
 def _bringing(number: int, rate: float) -> str:

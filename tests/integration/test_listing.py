@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -15,7 +15,7 @@ from rich.cells import cell_len
 from rich.text import Text
 from sqlalchemy.orm import Session, sessionmaker
 
-from models import Batch, Request, State, listing
+from models import Batch, Request, State, admission, listing
 from models.listing import Listed, Sort, Wanted
 from tests.factories import ACCOUNT, make_export
 from tests.typed import typed
@@ -193,11 +193,48 @@ def test_a_story_is_told_to_programs(filled: Sessions, database_url: str) -> Non
     assert "error  invalid_request: no" in refused.stdout
 
 
+ESCAPE = "\x1b]0;forged\x07\n"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("list", "--limit", "1"),
+        ("show", ESCAPE),
+        ("retry", ESCAPE),
+        ("cancel", ESCAPE),
+        ("resume",),
+    ],
+)
+def test_a_terminal_is_moved_by_nothing_that_somebody_sent(
+    sessions: Sessions, database_url: str, command: Sequence[str]
+) -> None:
+    add_exported(sessions, "another", 2, State.STORED)
+    add_exported(sessions, ESCAPE, 1, State.EXPORTING)
+    with sessions.begin() as session:
+        admission.pause(session, account=ACCOUNT, requester=ESCAPE, now=NOW)
+    told = typed(*command, DATABASE_URL=database_url, UPLYNK_USER_ID=ACCOUNT)
+    assert "]0;forged" in told.output
+    assert "\x1b" not in told.output
+    assert "\x07" not in told.output
+    assert any("]0;forged\ufffd\ufffd" in line for line in told.output.splitlines())
+
+
+def test_what_became_of_a_run_moves_no_terminal_either(sessions: Sessions) -> None:
+    add(sessions, ESCAPE, 1, error_code="export_error", error_message=ESCAPE)
+    with sessions.begin() as session:
+        [row] = listing.listed(session, Wanted())
+        told = "\n".join(tables.outcomes([row.request]))
+    assert told.count("]0;forged\ufffd\ufffd") == 2
+    assert "\x1b" not in told
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
         ("--since", "3y"),
         ("--until", "tomorrow"),
+        ("--since", "0001-01-01T00:00+23:00"),
         ("--after", "nowhere"),
         ("--code", "no_such"),
         ("--sort", "size"),

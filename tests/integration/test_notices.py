@@ -5,6 +5,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from rich.cells import cell_len
 from sqlalchemy.orm import Session, sessionmaker
 
 from models import Channel, Notification, Request
@@ -61,12 +62,42 @@ def test_a_list_fits_a_terminal_and_says_what_went_wrong(
     sessions: Sessions, there: dict[Stand, UUID]
 ) -> None:
     with sessions.begin() as session:
-        session.get_one(Request, "request")
         every = notices.listed(session, stands=None, request_id=None, limit=9)
-        lines = list(notices.listing(every))
-    assert max(map(len, lines)) <= 80
+        lines = list(notices.listing(every, width=80))
     assert any("attempt 8: HTTP 500" in line for line in lines)
     assert all(any(str(name) in line for line in lines) for name in there.values())
+
+
+@pytest.mark.parametrize("width", [80, 60])
+def test_a_list_fits_a_terminal_whatever_is_in_it(
+    sessions: Sessions, clock: Clock, width: int
+) -> None:
+    name, why = "日\x1b[31m\n" + "x" * 140, "HTTP 500: \x1b[2J" + "very " * 40 + "sorry"
+    with sessions.begin() as session:
+        session.add(Request(id=name, created_at=clock()))
+        session.flush()
+        session.add(
+            Notification(
+                request_id=name,
+                channel=Channel.WEBHOOK,
+                receiver="https://" + "y" * 200,
+                type="export.stored",
+                payload={"id": str(uuid4())},
+                created_at=clock(),
+                due_at=clock(),
+                attempts=1,
+                last_error=why,
+            )
+        )
+    with sessions.begin() as session:
+        every = notices.listed(session, stands=None, request_id=None, limit=9)
+        cut, whole = (list(notices.listing(every, width=room)) for room in (width, None))
+    assert all(cell_len(line) <= width for line in cut)
+    assert " ".join(cut).count("very") == 40
+    assert len(whole) == 4
+    assert "x" * 140 in whole[1]
+    assert "y" * 200 in whole[2]
+    assert "\x1b" not in "".join([*cut, *whole])
 
 
 def test_those_that_are_named_are_told_again_with_all_their_tries(

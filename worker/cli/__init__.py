@@ -11,7 +11,7 @@ from click.shell_completion import CompletionItem
 from kombu.exceptions import OperationalError
 from sqlalchemy.exc import SQLAlchemyError
 
-from worker import logs
+from worker import logs, printing
 from worker.cli.status import Status
 from worker.errors import ExportError, SettingsError, WorkerDied
 
@@ -135,7 +135,9 @@ class Group(click.Group):
         """Run the command."""
         try:
             return super().invoke(ctx)
-        except (ExportError, SettingsError, WorkerDied) as error:
+        except ExportError as error:  # some quote Uplynk
+            raise click.ClickException(printing.plain(str(error))) from None
+        except (SettingsError, WorkerDied) as error:
             raise click.ClickException(str(error)) from None
         except KeyboardInterrupt:
             raise click.exceptions.Exit(Status.INTERRUPTED) from None

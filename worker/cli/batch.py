@@ -14,7 +14,7 @@ from typing import IO, Any
 import click
 
 from models.batch import LONGEST_NAME
-from worker import batches, records, summary, tables
+from worker import batches, printing, records, summary, tables
 from worker.cli import kinds
 from worker.cli.client import checked, wake
 from worker.cli.command import Command
@@ -147,7 +147,8 @@ def listed(path: str, batch: str, arguments: Mapping[str, Any]) -> Iterator[Iter
         with click.open_file(path, "rb") as source:
             yield lines(source, batch=batch, defaults=arguments)
     except ListError as error:
-        raise click.ClickException(f"{path} can't be read as a list: {error}") from None
+        said = printing.plain(str(error))
+        raise click.ClickException(f"{path} can't be read as a list: {said}") from None
 
 
 def defaults(arguments: Mapping[str, Any], batch: str) -> dict[str, Any]:
@@ -162,10 +163,11 @@ def complain(line: Line) -> None:
     if line.repeats is not None:
         click.echo(f"line {line.number}: asks for the same as line {line.repeats}", err=True)
     elif line.entry is None:
-        click.echo(f"line {line.number}: {line.wrong}", err=True)
+        click.echo(printing.plain(f"line {line.number}: {line.wrong}"), err=True)
     else:
+        request_id = printing.plain(line.entry.request_id)
         click.echo(
-            f"line {line.number}: its id, {line.entry.request_id}, is that of a request for another"
+            f"line {line.number}: its id, {request_id}, is that of a request for another"
             " asset or codec, or that was refused or withdrawn before anything was exported for it",
             err=True,
         )

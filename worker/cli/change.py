@@ -6,7 +6,7 @@ import click
 
 from models import State
 from models.state import UNDER_WAY
-from worker import batches, changes, records
+from worker import batches, changes, printing, records
 from worker.cli import kinds
 from worker.cli.client import wake
 from worker.cli.command import Command
@@ -94,7 +94,8 @@ def _tell(settings: ClientSettings, made: Iterable[changes.Change], *, is_brief:
         if change.well and is_brief:
             continue
         says = f"  {change.says}" if change.says else ""
-        click.echo(f"{change.request_id}  {change.state or 'unknown'}{says}", err=not change.well)
+        line = printing.plain(f"{change.request_id}  {change.state or 'unknown'}{says}")
+        click.echo(line, err=not change.well)
     if is_brief:
         click.echo(f"{well:,} of {well + ill:,} changed")
     if well:

@@ -8,7 +8,7 @@ import click
 
 from models import State, admission, listing
 from models.listing import Listed, Sort, Wanted
-from worker import records, story, tables
+from worker import printing, records, story, tables
 from worker.cli import kinds
 from worker.cli.command import Command
 from worker.cli.named import known
@@ -88,7 +88,8 @@ def list_(
         for line in tables.listing(rows, sorted_by, now=now, width=tables.width_of(console)):
             console.print(line)
     if is_more:
-        click.echo(f"There are more: --after {kinds.shown(rows[-1].place)}", err=True)
+        place = printing.plain(kinds.shown(rows[-1].place))
+        click.echo(f"There are more: --after {place}", err=True)
     elif not rows:
         click.echo("There is none.", err=True)
 

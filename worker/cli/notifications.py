@@ -6,7 +6,7 @@ from uuid import UUID
 
 import click
 
-from worker import notices, records
+from worker import notices, records, tables
 from worker.cli.client import wake
 from worker.cli.command import Command
 from worker.cli.status import Status
@@ -59,7 +59,7 @@ def notifications(
         for each in found:
             click.echo(json.dumps(notices.as_json(each)))
         return
-    for line in notices.listing(found):
+    for line in notices.listing(found, width=tables.width_of(tables.console())):
         click.echo(line)
 
 

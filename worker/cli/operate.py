@@ -7,7 +7,7 @@ from dataclasses import asdict
 import click
 
 import migrations
-from worker import audit, embedded, logs
+from worker import audit, embedded, logs, printing
 from worker import doctor as doctors
 from worker.cli.client import reached
 from worker.cli.command import Command
@@ -86,7 +86,7 @@ def doctor(*, as_json: bool) -> None:
             click.echo(json.dumps(asdict(finding)))
             continue
         mark = click.style("ok  ", fg="green") if finding.well else click.style("FAIL", fg="red")
-        click.echo(f"{mark}  {finding.what:<9} {finding.says}")
+        click.echo(f"{mark}  {finding.what:<9} {printing.plain(finding.says)}")
     if ill:
         raise click.exceptions.Exit(Status.FAILED)
 
@@ -113,7 +113,7 @@ def verify(ids: tuple[str, ...]) -> None:
             ill += bool(difference)
             mark = click.style("FAIL", fg="red") if difference else click.style("ok  ", fg="green")
             says = f"  {difference}" if difference else ""
-            click.echo(f"{mark}  {record.export_id}  {record.url}{says}")
+            click.echo(f"{mark}  {record.export_id}  {printing.plain(record.url + says)}")
     except LookupError as error:
         raise click.ClickException(str(error)) from None
     click.echo(f"{count} read, {ill} not as they were stored")

@@ -8,7 +8,7 @@ import click
 
 from models import State
 from models.state import TERMINAL
-from worker import records, rendezvous
+from worker import printing, records, rendezvous
 from worker.cli import kinds
 from worker.cli.batch import record_list
 from worker.cli.client import checked, send
@@ -98,7 +98,7 @@ def _ended(settings: ClientSettings, request_id: str) -> State:
             state = found.state if found else None
             error = found.error if found else None
         if state is not seen and state is not None:
-            click.echo(f"{state}{': ' + error[1] if error else ''}", err=True)
+            click.echo(printing.plain(f"{state}{': ' + error[1] if error else ''}"), err=True)
             seen = state
         time.sleep(0.5)
     return State(seen)

@@ -73,7 +73,8 @@ def resume(requester: str) -> None:
         if each == EVERYBODY:
             click.echo("everything is still paused; `resume` goes on", err=True)
         elif requester == EVERYBODY:
-            click.echo(f"{each} is still paused; `resume --requester {each}`", err=True)
+            name = watching.whose(each)
+            click.echo(f"{name} is still paused; `resume --requester {name}`", err=True)
 
 
 @click.command(
