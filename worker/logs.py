@@ -6,13 +6,16 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from io import StringIO
 from logging.handlers import WatchedFileHandler
 from types import TracebackType
-from typing import Any
+from typing import Any, TextIO
 
 import structlog
 from structlog.contextvars import bind_contextvars, clear_contextvars, get_contextvars
-from structlog.types import EventDict, Processor, WrappedLogger
+from structlog.types import EventDict, ExcInfo, Processor, WrappedLogger
+
+from worker.printing import plain
 
 # Whatever is not on this list is left out: a secret can't slip in by way of a new field.
 FIELDS = frozenset(
@@ -104,6 +107,14 @@ def only_listed(_logger: WrappedLogger, _method: str, event: EventDict) -> Event
     return {key: value for key, value in event.items() if key in FIELDS or key in _INTERNAL}
 
 
+def displayable(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Have each text stand on one line, and move nothing on the terminal that it is read at."""
+    for key, value in event.items():
+        if isinstance(value, str):
+            event[key] = " ".join(map(plain, value.splitlines()))
+    return event
+
+
 def configure(style: str, *, level: int = logging.INFO, file: str | None = None) -> None:
     """Send all logs, Celery's own among them, to one place in one form.
 
@@ -165,11 +176,17 @@ def _last(*, is_for_people: bool) -> list[Processor]:
             bounded,
             structlog.processors.JSONRenderer(),
         ]
-    # the plain form: rich's would print local variables, and so the key
-    plain = structlog.dev.plain_traceback
     return [
-        structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain),
+        displayable,
+        structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=_traceback),
     ]
+
+
+def _traceback(file: TextIO, error: ExcInfo) -> None:
+    whole = StringIO()
+    # the plain form: rich's would print local variables, and so the key
+    structlog.dev.plain_traceback(whole, error)
+    file.write("\n".join(map(plain, whole.getvalue().split("\n"))))
 
 
 def take_over() -> None:

@@ -175,6 +175,22 @@ def test_the_console_form_is_for_people(capsys: pytest.CaptureFixture[str]) -> N
     assert SECRET not in text
 
 
+def test_a_terminal_is_moved_by_nothing_that_is_on_a_line(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    logs.configure("console")
+    escape = "\x1b[2Jsaid\r\n2026-03-01 [info] forged"
+    logs.get_logger("worker.test").info("ours", message=escape)
+    logging.getLogger("celery.worker").warning("theirs: %s", escape)
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 2
+    assert all("said 2026-03-01 [info] forged" in line for line in lines)
+    logs.get_logger("worker.test").error("it failed", exc_info=ValueError(escape))
+    lines.append(capsys.readouterr().err)
+    assert "ValueError: " in lines[-1]
+    assert "\x1b[2J" not in "".join(lines)
+
+
 def test_without_a_terminal_the_form_is_json(capsys: pytest.CaptureFixture[str]) -> None:
     logs.configure("auto")
     logs.get_logger("worker.test").info("x")
