@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 from pydantic_core import PydanticUndefined
 
 from tests import errors_page, settings_page
@@ -84,6 +85,14 @@ def test_no_field_is_logged_in_vain() -> None:
 def test_what_the_security_page_names_is_there() -> None:
     for path in re.findall(r"`((?:worker/)[\w/]+\.py)`", (ROOT / "SECURITY.md").read_text()):
         assert (ROOT / path).exists(), path
+
+
+def test_the_services_whose_logs_are_read_are_there() -> None:
+    services = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+    for file in (ROOT / "README.md", *ROOT.glob("docs/*.md")):
+        for said in re.findall(r"docker compose logs ([^|`\n]+)", file.read_text()):
+            named = [word for word in said.split() if not word.startswith("-")]
+            assert set(named) <= services.keys(), (file, said)
 
 
 @pytest.mark.parametrize(
