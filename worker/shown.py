@@ -1,7 +1,8 @@
 """Shown: what a message asked for, in so many words as Flower and a worker's log may tell.
 
 Its sender chose what is in it: metadata of any size, a webhook's address with a secret in its
-query, names that are none of ours. All of that stands in SQL, and here no more than is said of it.
+path or its query, names that are none of ours. All of that stands in SQL, and here no more than is
+said of it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -44,14 +45,16 @@ def _value(name: str, value: object) -> str:
 
 
 def address(url: str) -> str:
-    """Return where a URL leads to, without what could be a secret in it."""
+    """Return to whom a URL leads: its path and its query could be a secret."""
     try:
         parts = urlsplit(url)
         host, port = parts.hostname or "", parts.port
     except ValueError:
         return "no URL"
-    there = f"{parts.scheme}://{host}{'' if port is None else f':{port}'}{parts.path}"
-    return there + ("?…" if parts.query or parts.fragment else "")
+    if not parts.scheme or not host:
+        return "no URL"
+    host = f"[{host}]" if ":" in host else host
+    return f"{parts.scheme}://{host}{'' if port is None else f':{port}'}"
 
 
 def _cut(text: str, most: int) -> str:

@@ -20,7 +20,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from models.database import for_reading, open_engine, open_sessions
-from worker import tables, watching
+from worker import shown, tables, watching
 from worker.clock import Clock
 from worker.console import links
 from worker.console.desk import Desk
@@ -60,6 +60,7 @@ class Console(Admin):
         self.admin.state.desk = desk
         self.admin.exception_handlers[SQLAlchemyError] = self.without_database
         self.templates.env.filters.update(
+            address=shown.address,
             ago=links.ago,
             clock=links.clock,
             colour=links.colour,
@@ -71,7 +72,6 @@ class Console(Admin):
             size=links.size,
             span=links.span,
             whose=watching.whose,
-            without_query=links.without_query,
             file_link=partial(links.file_link, desk.settings),
         )
         self.templates.env.globals["to"] = links.to

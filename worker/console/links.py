@@ -3,7 +3,7 @@
 import json
 import re
 from datetime import datetime, timedelta
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from markupsafe import Markup, escape
 from rich.filesize import decimal
@@ -65,15 +65,6 @@ def percent(export: Export) -> int | None:
     if export.state is not State.DOWNLOADING or export.bytes_done is None or not export.bytes_total:
         return None
     return min(100, round(100 * export.bytes_done / export.bytes_total))
-
-
-def without_query(url: str | None) -> str:
-    """Return a URL without its user and its query, which may be somebody's secret."""
-    if not url:
-        return ""
-    parts = urlsplit(url)
-    query = "?…" if parts.query else ""
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}{query}"
 
 
 def marked(text: str) -> Markup:
