@@ -36,7 +36,7 @@ from worker.errors import ExportError, InvalidRequest, Permanent, Transient
 from worker.logs import get_logger
 from worker.outfit import outfit
 from worker.steps import Kit, Report, Step, Wake, ledger
-from worker.steps.ledger import Ledger
+from worker.steps.ledger import Failure
 from worker.steps.wish import Again, Question, Withdrawal, read_as
 
 # More downloads than this need not wait in the broker: SQL knows the others, and their order.
@@ -103,18 +103,17 @@ class ExportTask(Task):
                 send(each)
         send_downloads([each.export_id for each in wakes if each.export_id is not None])
         tell_news()
-        if counts.last is not None and len(counts.failures) >= report.took:
-            raise _came_to_nothing(counts)
+        if counts.foremost is not None and len(counts.failures) >= report.took:
+            raise _came_to_nothing(counts.foremost)
         return {**report.facts, **counts.facts()}
 
 
-def _came_to_nothing(counts: Ledger) -> ExportError:
-    """Return the last failure as an operator is to read it."""
-    assert counts.last is not None  # noqa: S101  (who calls this has seen to it)
-    code, message = counts.last.code, counts.last.message
-    if counts.again_at is None:
+def _came_to_nothing(failure: Failure) -> ExportError:
+    """Return a failure as an operator is to read it."""
+    code, message = failure.error.code, failure.error.message
+    if failure.again_at is None:
         return Permanent(code, message)
-    seconds = max((counts.again_at - kit().now()).total_seconds(), 0)
+    seconds = max((failure.again_at - kit().now()).total_seconds(), 0)
     return Transient(code, f"{message}; again in {seconds:.0f} s")
 
 

@@ -20,13 +20,32 @@ def test_a_failure_counts_once_however_often_it_is_set_down() -> None:
             ledger.current().failure(export, Transient("a", "b"))
         ledger.current().failure(ended, Permanent("c", "d"))
     assert counts.facts() == {"calls": 2, "again": 2, "given_up": 1}
-    assert counts.again_at == NOW
-    assert counts.last is not None
-    assert counts.last.code == "c"
+
+
+def test_who_reads_of_the_next_try_reads_why_that_one_failed() -> None:
+    late = build_export(state=State.DOWNLOADING, due_at=NOW + timedelta(minutes=1))
+    soon = build_export(state=State.DOWNLOADING, due_at=NOW)
+    ended = build_export(state=State.FAILED, due_at=None)
+    with ledger.counted() as counts:
+        assert counts.foremost is None
+        ledger.current().failure(ended, first := Permanent("first", ""))
+        assert counts.foremost == (first, None)
+        ledger.current().failure(late, later := Transient("later", ""))
+        assert counts.foremost == (later, late.due_at)
+        ledger.current().failure(soon, sooner := Transient("sooner", ""))
+        ledger.current().failure(ended, Permanent("last", ""))
+        assert counts.foremost == (sooner, NOW)
+
+
+def test_where_nothing_is_tried_again_the_last_failure_is_told() -> None:
+    with ledger.counted() as counts:
+        for error in (Permanent("first", ""), last := Permanent("last", "")):
+            ledger.current().failure(build_export(state=State.FAILED, due_at=None), error)
+    assert counts.foremost == (last, None)
 
 
 def test_what_nobody_asked_for_is_counted_nowhere() -> None:
     ledger.current().calls += 1
     with ledger.counted() as counts:
         pass
-    assert (counts.facts(), counts.again_at, ledger.current().calls) == ({}, None, 0)
+    assert (counts.facts(), counts.foremost, ledger.current().calls) == ({}, None, 0)

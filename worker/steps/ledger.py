@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import NamedTuple
 from uuid import UUID
 
 from models import Export, Notification
@@ -13,29 +14,40 @@ from worker.errors import ExportError
 Row = Export | Notification
 
 
+class Failure(NamedTuple):
+    """That something failed: why, and when it is tried again; None: not any more."""
+
+    error: ExportError
+    again_at: datetime | None
+
+
 @dataclass(slots=True)
 class Ledger:
     """What was counted so far.
 
     Attributes:
         calls: to Uplynk.
-        failures: what failed by its id, and when it is tried again; None: not any more.
-        last: the last failure.
+        failures: of what failed, by its id; the last at the end.
     """
 
     calls: int = 0
-    failures: dict[UUID, datetime | None] = field(default_factory=dict)
-    last: ExportError | None = None
+    failures: dict[UUID, Failure] = field(default_factory=dict)
 
     @property
     def again(self) -> int:
         """How many failed and are tried again later."""
-        return sum(at is not None for at in self.failures.values())
+        return sum(failure.again_at is not None for failure in self.failures.values())
 
     @property
-    def again_at(self) -> datetime | None:
-        """When the next of these is; None if there is none."""
-        return min((at for at in self.failures.values() if at is not None), default=None)
+    def foremost(self) -> Failure | None:
+        """The failure of what is tried again next, or else the last; None if there is none."""
+        last: Failure | None = None
+        next_at: datetime | None = None
+        for failure in self.failures.values():
+            at = failure.again_at
+            if next_at is None or (at is not None and at < next_at):
+                last, next_at = failure, at
+        return last
 
     def facts(self) -> Mapping[str, int]:
         """Return what was counted, where there was anything."""
@@ -45,7 +57,8 @@ class Ledger:
 
     def failure(self, row: Row, error: ExportError) -> None:
         """Count a failure with a row; once, however often it is set down."""
-        self.failures[row.id], self.last = row.due_at, error
+        self.failures.pop(row.id, None)
+        self.failures[row.id] = Failure(error, row.due_at)
 
 
 _ledger: ContextVar[Ledger | None] = ContextVar("ledger", default=None)
