@@ -245,10 +245,16 @@ class Reporter(bootsteps.StartStopStep):
         self._timer = consumer.timer.call_repeatedly(REPORT_SECONDS, events.flush)
 
     def stop(self, consumer: Any) -> None:  # noqa: ANN401  (Celery's)
-        """Send no more: the broker may be away."""
-        del consumer
+        """Send what waits, and what comes yet at once: nobody counts the seconds any more.
+
+        Where the broker is away, Celery keeps it for when that is back.
+        """
         if self._timer is not None:
             self._timer.cancel()
+        if events := consumer.event_dispatcher:
+            # not what could not be sent before, which would be tried one by one
+            events.on_send_buffered = partial(events.flush, errors=False)
+            events.on_send_buffered()
 
 
 def wake(app: Celery, step: Step, **arguments: str) -> None:

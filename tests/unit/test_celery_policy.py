@@ -163,6 +163,52 @@ def test_events_go_out_together(app: Celery) -> None:
     assert every <= 1, "Flower shows what happens as it does"
 
 
+class Heartless:
+    """Calls nobody: a timer whose time never comes."""
+
+    def call_repeatedly(self, _seconds: float, _act: Callable[[], None]) -> SimpleNamespace:
+        return SimpleNamespace(cancel=lambda: None)
+
+
+def test_a_worker_that_stops_tells_what_it_has_not_told_yet() -> None:
+    app, seen = Celery(broker="memory://", set_as_current=False), list[str]()
+    with app.connection_for_write() as ours, app.connection_for_read() as theirs:
+        listener = app.events.Receiver(theirs, {"*": lambda event: seen.append(event["type"])})
+        events = app.events.Dispatcher(ours, buffer_group=["task"])
+        consumer = SimpleNamespace(event_dispatcher=events, timer=Heartless())
+        reporter = Reporter(consumer)
+        with listener.consumer_context(wakeup=False) as (connection, *_):
+            reporter.start(consumer)
+            events.send("task-started", uuid="1")
+            reporter.stop(consumer)
+            events.send("task-succeeded", uuid="1")  # of a step that left off in time
+            while len(seen) < 2:
+                connection.drain_events(timeout=5)
+    assert seen == ["task-started", "task-succeeded"]
+
+
+def test_what_a_worker_could_not_tell_is_kept_for_when_the_broker_is_back() -> None:
+    app, seen = Celery(broker="memory://", set_as_current=False), list[str]()
+    away = Celery(broker="redis://127.0.0.1:1/0", set_as_current=False)
+    with app.connection_for_read() as theirs, away.connection_for_write() as gone:
+        before = away.events.Dispatcher(gone, buffer_group=["task"])
+        consumer = SimpleNamespace(event_dispatcher=before, timer=Heartless())
+        reporter = Reporter(consumer)
+        reporter.start(consumer)
+        before.send("task-started", uuid="1")
+        reporter.stop(consumer)
+        listener = app.events.Receiver(theirs, {"*": lambda event: seen.append(event["type"])})
+        with (
+            listener.consumer_context(wakeup=False) as (connection, *_),
+            app.connection_for_write() as back,
+        ):
+            events = app.events.Dispatcher(back, buffer_group=["task"])
+            events.extend_buffer(before)  # as Celery does once it is connected again
+            events.flush()
+            connection.drain_events(timeout=5)
+    assert seen == ["task-started"]
+
+
 LOADS = """
 import sys
 from celery.signals import celeryd_after_setup
