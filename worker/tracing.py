@@ -6,7 +6,6 @@ It is on where the extra `tracing` is installed and OpenTelemetry's own variable
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from datetime import datetime
-from importlib.util import find_spec
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -57,13 +56,12 @@ def start(environment: Mapping[str, str], *, api_url: str, dropped: Collection[s
     name = exporter(environment)
     if name is None or _traces is not None:
         return
-    if find_spec("opentelemetry") is None or find_spec("opentelemetry.sdk") is None:
-        _log.warning("no traces: the extra is not installed")
-        return
-    from worker.spans import Traces  # noqa: PLC0415  (only where it is asked for)
-
     try:
+        from worker.spans import Traces  # noqa: PLC0415  (only where it is asked for)
+
         _traces = Traces(name, api_url=api_url, dropped=dropped)
+    except ImportError as error:  # all of it is lacking, or a part
+        _log.warning("no traces: the extra is not installed", message=str(error))
     except LookupError as error:
         _log.error("no traces: no such exporter", message=str(error))
 

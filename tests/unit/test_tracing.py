@@ -49,13 +49,22 @@ def test_an_exporter_that_is_not_there_stops_no_worker() -> None:
     tracing.stop()
 
 
-def test_without_the_extra_nothing_is_imported_and_nothing_fails() -> None:
-    code = """
+@pytest.mark.parametrize(
+    "lacking",
+    [
+        "opentelemetry",
+        "opentelemetry.sdk",
+        "opentelemetry.instrumentation.celery",
+        "opentelemetry.exporter.otlp.proto.http",
+    ],
+)
+def test_without_the_extra_nothing_is_imported_and_nothing_fails(lacking: str) -> None:
+    code = f"""
 import sys
 from worker import tracing
 assert "opentelemetry" not in sys.modules
-sys.modules["opentelemetry"] = None
-tracing.start({"OTEL_TRACES_EXPORTER": "otlp"}, api_url="", dropped=())
+sys.modules["{lacking}"] = None
+tracing.start({{"OTEL_TRACES_EXPORTER": "otlp"}}, api_url="", dropped=())
 assert tracing.current() is None
 tracing.trouble("x")
 with tracing.apart():
