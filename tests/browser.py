@@ -11,6 +11,8 @@ from urllib.parse import urlsplit
 
 from playwright.sync_api import Page, Route, sync_playwright
 
+from tests.lacking import lacking
+
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 HERE = frozenset({"127.0.0.1", "localhost", "::1"})
 # A browser that is asked for a name of another host knows of none, whoever in the page asks.
@@ -34,8 +36,7 @@ def opened(
         scale: how many pixels of a picture make a CSS pixel.
 
     Raises:
-        AssertionError: there is no Chromium; or, at the end, the page wanted something of a host
-            that is not this one.
+        AssertionError: at the end: the page wanted something of a host that is not this one.
     """
     strangers: list[str] = []
 
@@ -70,8 +71,8 @@ def opened(
 
 
 def found() -> str:
-    """Return the path of this machine's Chromium."""
+    """Return the path of this machine's Chromium; without it a test skips or fails."""
     for name in NAMES:
         if path := shutil.which(name):
             return path
-    raise AssertionError(f"there is no Chromium ({', '.join(NAMES)}): apt-get install chromium")
+    raise lacking(f"there is no Chromium ({', '.join(NAMES)}); on Debian: apt-get install chromium")

@@ -15,10 +15,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from tests.lacking import lacking
 from tests.waiting import wait_until
 
 # promtool is a part of Prometheus'
-PACKAGES = "redis-server postgresql prometheus"
+PACKAGES = "redis-server postgresql prometheus chromium"
 POSTGRES_FOLDERS = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
 
 
@@ -36,11 +37,11 @@ def listens(port: int) -> bool:
 
 
 def found(program: str) -> str:
-    """Return the program's path; the message of the error says how to come by it."""
+    """Return the program's path; without it a test skips or fails, as `lacking` says."""
     path = os.pathsep.join([os.environ["PATH"], *map(str, POSTGRES_FOLDERS)])
     if where := shutil.which(program, path=path):
         return where
-    raise SystemExit(f"{program} is missing; on Debian: apt-get install {PACKAGES}")
+    raise lacking(f"{program} is missing; on Debian: apt-get install {PACKAGES}")
 
 
 @contextmanager
