@@ -33,7 +33,11 @@ _INTERNAL = frozenset({"_record", "_from_structlog", "exc_info", "stack_info"})
 # Celery tells at these, with the whole of its result, that a message came and that its task ended:
 # twelve times a minute for each worker's sweeps alone. What became of an export, or why a message
 # was put back, we say ourselves; so they are shown to who looks for bugs only.
-CHATTER = {"celery.worker.strategy": logging.WARNING, "celery.app.trace": logging.ERROR}
+CHATTER = {
+    "alembic.runtime.migration": logging.WARNING,
+    "celery.worker.strategy": logging.WARNING,
+    "celery.app.trace": logging.ERROR,
+}
 
 # A text that is longer is cut in its middle. Collectors split a line of more than 16 KB, and a
 # buffer of 8 KB is what a process writes at once, beside the others of its pool.
