@@ -381,6 +381,7 @@ def test_one_message_has_all_files_brought_that_are_due(
     first, second = (finished(sessions, tmp_path, emulator) for _ in range(2))
     report = downloads(make_kit(sessions, tmp_path, emulator=emulator), first.id)
     assert report.facts["stored"] == len((first, second))
+    assert report.facts["state"] == State.STORED, "and not how it found that there is no other"
     assert report.wakes == ()
 
 
