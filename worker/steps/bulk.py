@@ -161,14 +161,7 @@ def _recorded(
         elif entry.key in there:
             outcome, export_id = Outcome.STORED, there[entry.key]
         else:
-            export = Export.begun(
-                account=where.account,
-                asset=entry.wish.asset,
-                audio=entry.wish.audio,
-                priority=entry.wish.priority,
-                requester=entry.wish.by,
-                now=moment,
-            )
+            export = Export.begun(**entry.wish.begins(where.account, now=moment))
             exports[entry.key] = export
             begun.append(export)
             outcome, export_id = Outcome.NEW, export.id

@@ -79,14 +79,7 @@ def _begun(
         IntegrityError: one of them is there already.
     """
     admission.enter(session, account, wish.by)
-    export = Export.begun(
-        account=account,
-        asset=wish.asset,
-        audio=wish.audio,
-        priority=wish.priority,
-        requester=wish.by,
-        now=now,
-    )
+    export = Export.begun(**wish.begins(account, now=now))
     session.execute(insert(Export), [row_of(export)])
     session.execute(insert(History), [beginning_of(export)])
     more = {"export_id": export.id, "trace_context": tracing.current()}
@@ -133,14 +126,7 @@ def _joined(session: Session, wish: Wish, account: str, now: datetime) -> Export
             join(session, export, wish.priority, wish.by)
             return export
         admission.enter(session, account, wish.by)
-        export = Export.requested(
-            account=account,
-            asset=wish.asset,
-            audio=wish.audio,
-            priority=wish.priority,
-            requester=wish.by,
-            now=now,
-        )
+        export = Export.requested(**wish.begins(account, now=now))
         if inserted(session, export):
             return export
         # another worker began one between the two statements: share that

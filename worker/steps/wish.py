@@ -114,6 +114,17 @@ class Wish(Sender):
         """The audio codec that is asked for."""
         return Audio.AAC_LC if self.aaclc else Audio.HE_AAC
 
+    def begins(self, account: str, *, now: datetime) -> dict[str, Any]:
+        """Return the members of the export that it begins, unless one is under way."""
+        return {
+            "account": account,
+            "asset": self.asset,
+            "audio": self.audio,
+            "priority": self.priority,
+            "requester": self.by,
+            "now": now,
+        }
+
     def row(self, request_id: str, *, now: datetime) -> dict[str, Any]:
         """Return the columns of the request that sets it down, without an export."""
         return {
