@@ -252,9 +252,14 @@ class Reporter(bootsteps.StartStopStep):
         if self._timer is not None:
             self._timer.cancel()
         if events := consumer.event_dispatcher:
-            # not what could not be sent before, which would be tried one by one
-            events.on_send_buffered = partial(events.flush, errors=False)
+            events.on_send_buffered = partial(self._tell_last, events)
             events.on_send_buffered()
+
+    @staticmethod
+    def _tell_last(events: Any) -> None:  # noqa: ANN401  (Celery's)
+        # not what could not be sent before, which would be tried one by one
+        events.flush(errors=False)
+        events.send("worker-offline")  # again: who hears of a task takes its worker for alive
 
 
 def wake(app: Celery, step: Step, **arguments: str) -> None:

@@ -172,8 +172,14 @@ class Heartless:
 
 def test_a_worker_that_stops_tells_what_it_has_not_told_yet() -> None:
     app, seen = Celery(broker="memory://", set_as_current=False), list[str]()
+    state = app.events.State()
+
+    def hear(event: dict[str, Any]) -> None:
+        state.event(event)
+        seen.append(event["type"])
+
     with app.connection_for_write() as ours, app.connection_for_read() as theirs:
-        listener = app.events.Receiver(theirs, {"*": lambda event: seen.append(event["type"])})
+        listener = app.events.Receiver(theirs, {"*": hear})
         events = app.events.Dispatcher(ours, buffer_group=["task"])
         consumer = SimpleNamespace(event_dispatcher=events, timer=Heartless())
         reporter = Reporter(consumer)
@@ -182,9 +188,10 @@ def test_a_worker_that_stops_tells_what_it_has_not_told_yet() -> None:
             events.send("task-started", uuid="1")
             reporter.stop(consumer)
             events.send("task-succeeded", uuid="1")  # of a step that left off in time
-            while len(seen) < 2:
+            while len(seen) < 4:
                 connection.drain_events(timeout=5)
-    assert seen == ["task-started", "task-succeeded"]
+    assert seen == ["task-started", "worker-offline", "task-succeeded", "worker-offline"]
+    assert not any(worker.alive for worker in state.workers.values())
 
 
 def test_what_a_worker_could_not_tell_is_kept_for_when_the_broker_is_back() -> None:
@@ -205,8 +212,9 @@ def test_what_a_worker_could_not_tell_is_kept_for_when_the_broker_is_back() -> N
             events = app.events.Dispatcher(back, buffer_group=["task"])
             events.extend_buffer(before)  # as Celery does once it is connected again
             events.flush()
-            connection.drain_events(timeout=5)
-    assert seen == ["task-started"]
+            while len(seen) < 2:
+                connection.drain_events(timeout=5)
+    assert seen == ["task-started", "worker-offline"]
 
 
 LOADS = """
