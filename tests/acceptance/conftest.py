@@ -10,6 +10,16 @@ from emulator.server import Emulator
 from tests.acceptance.stage import Desk, Stage, cleared
 from tests.forge import Forge, forge
 
+# Whose workers and commands are traced for coverage; the others run the same lines again.
+TRACED = {"test_main_job.py", "test_cli.py", "test_cancel_and_retry.py", "test_batches.py"}
+
+
+@pytest.fixture(autouse=True)
+def _traced(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have only those processes traced for coverage of which that tells something."""
+    if request.path.name not in TRACED:
+        monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
+
 
 @pytest.fixture(params=["prefork", "threads"])
 def pool(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:

@@ -53,7 +53,7 @@ def test_a_request_outlives_the_worker_that_was_killed_with_it_in_its_hands(stag
     with locked(stage.database_url):
         worker = stage.start("threads")
         request_id = stage.send(asset=ASSET)
-        wait_until(lambda: "exports.create" in log(stage) and "received" in log(stage))
+        wait_until(stage.unacknowledged, what="a worker that has it in its hands")
         stage.kill(worker)
     assert stage.request(request_id) is None
     stage.start("threads")
