@@ -10,7 +10,7 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 	echo $$python && break; done)
 BIN := .venv/bin
 # Most of a slow test is waiting, so they go side by side; one at a time, in the order of conftest.py.
-PARALLEL := -n 8 --maxschedchunk 1
+PARALLEL := -n 6 --maxschedchunk 1
 READY := .venv/.ready
 SEED ?= 1
 MINUTES ?= 3
