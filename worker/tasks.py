@@ -250,10 +250,11 @@ def poll() -> Report:
 @app.task(name=str(Step.DOWNLOAD), base=StepTask)
 def download(export_id: str) -> Report:
     """Bring files into storage, the most urgent first."""
+    wanted = UUID(export_id)
     with slots.one() as free:
         if not free:  # the sweep will ask again
             return Report({"export_id": export_id, "state": "no slot is free"})
-        return steps.downloads(kit(), UUID(export_id))
+        return steps.downloads(kit(), wanted)
 
 
 @app.task(name=str(Step.CAPTIONS), base=StepTask)
