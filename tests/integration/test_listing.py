@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -19,6 +20,7 @@ from models import Batch, Request, State, admission, listing
 from models.listing import Listed, Sort, Wanted
 from tests.factories import ACCOUNT, make_export
 from tests.typed import typed
+from tests.waiting import wait_until
 from worker import tables
 from worker.cli.status import Status
 
@@ -264,6 +266,14 @@ def test_names_of_batches_are_offered(database_url: str) -> None:
     assert told.stdout.split() == ["plain,spring"]
 
 
+def is_interrupted(process: subprocess.Popen[str]) -> bool:
+    """Press Ctrl-C, as a person does again who sees nothing come of it."""
+    process.send_signal(signal.SIGINT)
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(10)
+    return process.poll() is not None
+
+
 def test_who_interrupts_a_command_is_told_so_by_its_status(database_url: str) -> None:
     with subprocess.Popen(
         [sys.executable, "-m", "worker.cli", "watch", "--json"],
@@ -274,6 +284,6 @@ def test_who_interrupts_a_command_is_told_so_by_its_status(database_url: str) ->
     ) as process:
         assert process.stdout is not None
         assert json.loads(process.stdout.readline())["window"] == 0
-        process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=30)
+        wait_until(lambda: is_interrupted(process), seconds=60, what="its end")
+        _, said = process.communicate()
     assert (process.returncode, said) == (Status.INTERRUPTED, "")
