@@ -4,7 +4,6 @@ A claim is as that of an export (see models/claims.py). Those of one request go 
 order: one is not taken before those ahead of it are delivered or given up. Nothing here commits.
 """
 
-from collections.abc import Collection, Sequence
 from datetime import datetime
 from uuid import uuid4
 
@@ -70,17 +69,14 @@ def _is_first() -> ColumnElement[bool]:
     return ahead.is_(None)
 
 
-def held(session: Session, taken: Collection[Notification]) -> Sequence[Notification]:
-    """Return those of the taken that still bear their claims, locked."""
-    claims = {each.id: each.claim for each in taken}
-    rows = session.scalars(
+def held(session: Session, taken: Notification) -> Notification | None:
+    """Return it, locked, if it still bears its claim; None if somebody else took over."""
+    return session.scalars(
         select(Notification)
-        .where(Notification.id.in_(claims))
-        .order_by(Notification.id)
+        .where(Notification.id == taken.id, Notification.claim == taken.claim)
         .with_for_update()
         .execution_options(populate_existing=True)
-    )
-    return [row for row in rows if row.claim is not None and row.claim == claims[row.id]]
+    ).one_or_none()
 
 
 def next_due(session: Session) -> datetime | None:

@@ -117,12 +117,13 @@ def _deliver(kit: Kit, notification: Notification, request: Request) -> None:
 def _record(kit: Kit, taken: Notification, outcome: Outcome) -> datetime | None:
     """Set down what became of it, if its claim still holds; returns until when to leave alone."""
     with kit.sessions.begin() as session:
+        held = deliveries.held(session, taken)
+        if held is None:
+            return None
         now = kit.now()
-        for held in deliveries.held(session, [taken]):
-            _settle(kit, held, outcome, now=now)
-            if isinstance(outcome, Undelivered) and outcome.is_of_receiver:
-                return min(held.due_at or now, now + LONGEST_REST)
-    return None
+        _settle(kit, held, outcome, now=now)
+        is_away = isinstance(outcome, Undelivered) and outcome.is_of_receiver
+        return min(held.due_at or now, now + LONGEST_REST) if is_away else None
 
 
 def _settle(kit: Kit, held: Notification, error: Outcome, *, now: datetime) -> None:
