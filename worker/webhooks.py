@@ -85,7 +85,7 @@ class Webhooks:
         except (requests.RequestException, HTTPError) as error:  # urllib3's own get through too
             if self._stopping():
                 raise Stopping from None
-            said = f"no answer ({type(error).__name__})"
+            said = self._late if patience.is_over else f"no answer ({type(error).__name__})"
             raise Undelivered(said, is_of_receiver=True) from None
 
     def cut(self) -> None:
@@ -149,8 +149,11 @@ class Webhooks:
                 )
             case "file_url_refused":
                 return Undelivered("its URL is none that anything may be sent to", is_final=True)
-        said = f"no answer within {self._seconds:g} s (WEBHOOK_TIMEOUT_SECONDS)"
-        return Undelivered(said, is_of_receiver=True)
+        return Undelivered(self._late, is_of_receiver=True)
+
+    @property
+    def _late(self) -> str:
+        return f"no answer within {self._seconds:g} s (WEBHOOK_TIMEOUT_SECONDS)"
 
     def _session(self) -> FileSession:
         """Return the calling thread's session."""

@@ -374,7 +374,7 @@ def test_a_port_that_is_anothers_is_an_error(looker: Looker) -> None:
 
 
 FORKS = """
-import os, signal, sys
+import os, signal
 from prometheus_client.registry import Collector
 from worker.metrics.endpoint import serve
 class Nothing(Collector):
@@ -382,11 +382,16 @@ class Nothing(Collector):
         return []
 first = serve(Nothing(), host="127.0.0.1", port=0)
 port = int(first.url.split(":")[2].split("/")[0])
+here, there = os.pipe()
 if not (child := os.fork()):
+    os.write(there, b"forked")
     signal.pause()
+os.read(here, 6)  # by now it has closed what it doesn't keep
 first.close()
-serve(Nothing(), host="127.0.0.1", port=port).close()
-os.kill(child, signal.SIGKILL)
+try:
+    serve(Nothing(), host="127.0.0.1", port=port).close()
+finally:
+    os.kill(child, signal.SIGKILL)
 print("free")
 """
 

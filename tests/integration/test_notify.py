@@ -61,7 +61,7 @@ def kit_of(sessions: Sessions, tmp_path: Path, clock: Clock, calls: Calls, **mem
     settings = {
         "webhook_hosts": "127.0.0.0/8,localhost",
         "webhook_secret": SECRET,
-        "webhook_timeout_seconds": 0.5,
+        "webhook_timeout_seconds": 30,
         **members,
     }
     return make_kit(sessions, tmp_path, now=clock, call=calls, **settings)
@@ -204,13 +204,30 @@ HANGS = [
 
 @pytest.mark.parametrize("answer", HANGS, ids=range(len(HANGS)))
 def test_a_receiver_that_hangs_or_makes_no_sense_costs_no_more_than_its_time(
-    sessions: Sessions, clock: Clock, kit: Kit, receiver: Receiver, answer: Say
+    sessions: Sessions,
+    tmp_path: Path,
+    clock: Clock,
+    calls: Calls,
+    receiver: Receiver,
+    answer: Say,
 ) -> None:
+    kit = kit_of(sessions, tmp_path, clock, calls, webhook_timeout_seconds=3)
     with raw_server(answer) as server:
         outboxed(sessions, server.url, at=clock())
         outboxed(sessions, receiver.url, at=clock())
         assert steps.notify(kit).facts == {"delivered": 1, "failed": 1}
     assert len(receiver.events) == 1
+
+
+def test_one_whose_time_is_over_is_said_to_be_slow(
+    sessions: Sessions, tmp_path: Path, clock: Clock, calls: Calls
+) -> None:
+    kit = kit_of(sessions, tmp_path, clock, calls, webhook_timeout_seconds=0.5)
+    with raw_server(Say(b"HTTP/1.1 200 OK\r\n", drip_seconds=0.1)) as server:
+        outboxed(sessions, server.url, at=clock())
+        steps.notify(kit)
+    [row] = rows(sessions)
+    assert row.last_error == "no answer within 0.5 s (WEBHOOK_TIMEOUT_SECONDS)"
 
 
 def test_a_success_whose_body_never_comes_is_one(
