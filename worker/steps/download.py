@@ -17,7 +17,7 @@ from worker.steps.captions import Found, set_down
 from worker.steps.captions import bring as bring_captions
 from worker.steps.heartbeat import Heartbeat
 from worker.steps.kit import Kit
-from worker.steps.persistence import persist
+from worker.steps.persistence import persist, still_held
 from worker.steps.report import Report, Step, Wake
 from worker.transfer.bounds import Bounds
 from worker.transfer.fetch import Fetched, UrlGone, fetch
@@ -164,9 +164,9 @@ def _stored(kit: Kit, export: Export, brought: Brought) -> Report:
     """Set down that the file is in storage, and what it is like."""
     size = brought.fetched.size_bytes
     with kit.sessions.begin() as session:
-        held = claims.held(session, export.id, export.claim)
+        held = still_held(session, export)
         if held is None:
-            return _dropped(export)
+            return _taken_over(export)
         now = kit.now()
         held.advance(State.STORED, now=now, reason="the file is stored and verified")
         held.recovered()
@@ -203,9 +203,9 @@ def _job_delete_at(settings: Settings, export: Export, *, stored_at: datetime) -
 def _failed(kit: Kit, export: Export, error: ExportError) -> Report:
     """Set down that it failed; where the URL is gone, Uplynk is asked for it again."""
     with kit.sessions.begin() as session:
-        held = claims.held(session, export.id, export.claim)
+        held = still_held(session, export)
         if held is None:
-            return _dropped(export)
+            return _taken_over(export)
         now = kit.now()
         if isinstance(error, UrlGone):
             held.advance(State.EXPORTING, now=now, reason=f"asking for its URL: {error.message}")
@@ -224,7 +224,8 @@ def _left(kit: Kit, export: Export, why: ClaimLost | Stopping) -> Report:
             now = session.get(Export, export.id)
         if now is None or now.state is not State.DOWNLOADING:  # it was cancelled
             _forget_part(kit, export)
-        return _dropped(export)
+        _log.warning("outcome dropped", state=str(export.state))
+        return _taken_over(export)
     with kit.sessions.begin() as session:
         if held := claims.held(session, export.id, export.claim):
             held.release(due_at=kit.now())
@@ -237,8 +238,7 @@ def _forget_part(kit: Kit, export: Export) -> None:
         remove_abandoned(kit.settings.scratch_dir, export.id)
 
 
-def _dropped(export: Export) -> Report:
-    _log.warning("outcome dropped", state=str(export.state))
+def _taken_over(export: Export) -> Report:
     return _told(export, state="taken over")
 
 

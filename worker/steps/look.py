@@ -6,7 +6,7 @@ from typing import Protocol
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from models import Export, State, StopCause, claims
+from models import Export, State, StopCause
 from worker import pace, tracing
 from worker.cloudslicer import Job, JobState
 from worker.cloudslicer.reply import NOT_FOUND
@@ -14,7 +14,7 @@ from worker.errors import ExportError, Permanent, Transient
 from worker.logs import about, get_logger
 from worker.steps import failure, renewal, withdraw
 from worker.steps.kit import Kit
-from worker.steps.persistence import persist
+from worker.steps.persistence import persist, still_held
 from worker.steps.report import Step, Wake
 
 _log = get_logger(__name__)
@@ -71,9 +71,8 @@ def _look_at(kit: Kit, export: Export) -> list[Wake]:
 
 def _looked(kit: Kit, export: Export, answer: Job | ExportError, *, late: bool) -> list[Wake]:
     with kit.sessions.begin() as session:
-        held = claims.held(session, export.id, export.claim)
+        held = still_held(session, export)
         if held is None:
-            _log.warning("outcome dropped", state=str(export.state))
             return []
         return learned(kit, session, held, answer, late=late)
 

@@ -5,7 +5,9 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from sqlalchemy.exc import InternalError, OperationalError
+from sqlalchemy.orm import Session
 
+from models import Export, claims
 from worker.logs import get_logger
 from worker.steps.kit import Kit
 
@@ -38,3 +40,11 @@ def persist(kit: Kit, record: Callable[[], _T]) -> _T:
                 raise
             _log.warning("outcome not recorded yet: database unavailable")
             time.sleep(PAUSE_SECONDS)
+
+
+def still_held(session: Session, export: Export) -> Export | None:
+    """Return the export as `claims.held` does; that somebody else took over is said in the log."""
+    held = claims.held(session, export.id, export.claim)
+    if held is None:
+        _log.warning("outcome dropped", state=str(export.state))
+    return held

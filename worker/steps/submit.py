@@ -24,7 +24,7 @@ from worker.logs import about, get_logger
 from worker.steps import adoption, failure, probe, renewal
 from worker.steps.heartbeat import Heartbeat
 from worker.steps.kit import Kit
-from worker.steps.persistence import persist
+from worker.steps.persistence import persist, still_held
 from worker.steps.report import Report, Step, Wake
 from worker.steps.withdraw import stop
 
@@ -178,7 +178,7 @@ def _ask(kit: Kit, export: Export) -> list[Wake]:
 def _unanswered(kit: Kit, export: Export, error: ExportError) -> list[Wake]:
     """Set down that Uplynk refused, surely did not hear, or may have heard."""
     with kit.sessions.begin() as session:
-        held = claims.held(session, export.id, export.claim)
+        held = still_held(session, export)
         if held is None:
             return []
         now = kit.now()
@@ -199,6 +199,7 @@ def _find(kit: Kit, export: Export) -> list[Wake]:
         with Heartbeat(kit, export) as heartbeat:
             job = adoption.find(kit, export, heartbeat)
     except ClaimLost:
+        _log.warning("outcome dropped", state=str(export.state))
         return []
     except Stopping:
         with kit.sessions.begin() as session:
@@ -211,7 +212,7 @@ def _find(kit: Kit, export: Export) -> list[Wake]:
             "outcome_unknown", f"whether Uplynk has it can't be told: {error.message}"
         )
         with kit.sessions.begin() as session:
-            held = claims.held(session, export.id, export.claim)
+            held = still_held(session, export)
             if held is None:
                 return []
             failure.record(kit, held, unseen, now=kit.now())
@@ -228,7 +229,7 @@ def _not_there(kit: Kit, export: Export) -> list[Wake]:
     Unless Uplynk may have made it and erased it since: then it is lost, as any that is erased.
     """
     with kit.sessions.begin() as session:
-        held = claims.held(session, export.id, export.claim)
+        held = still_held(session, export)
         if held is None:
             return []
         now = kit.now()

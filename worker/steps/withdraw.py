@@ -11,7 +11,7 @@ from worker.errors import ExportError, Permanent, Transient
 from worker.logs import get_logger
 from worker.steps import failure, renewal
 from worker.steps.kit import Kit
-from worker.steps.persistence import persist
+from worker.steps.persistence import persist, still_held
 from worker.steps.report import Step, Wake
 
 # Uplynk stops a job within 10 s (uplynk-api: jobs/cancel); a worker may have stood still before.
@@ -78,9 +78,8 @@ def withdraw(kit: Kit, export: Export) -> list[Wake]:
 
 def _withdrawn(kit: Kit, export: Export, answer: Job | ExportError) -> list[Wake]:
     with kit.sessions.begin() as session:
-        held = claims.held(session, export.id, export.claim)
+        held = still_held(session, export)
         if held is None:
-            _log.warning("outcome dropped", state=str(export.state))
             return []
         now = kit.now()
         if isinstance(answer, ExportError) and not _is_gone(held, answer, now=now):
