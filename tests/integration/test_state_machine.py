@@ -474,7 +474,7 @@ def film_url(film: bytes) -> Iterator[str]:
 
 
 @repeats
-@pytest.mark.timeout(int(EXAMPLES or 0) * 5 + 240)
+@pytest.mark.timeout(int(EXAMPLES or 0) * 5 + 600)
 def test_no_interleaving_loses_an_export_or_pays_for_one_twice(
     sessions: Sessions, tmp_path: Path, film: bytes, film_url: str
 ) -> None:
