@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from shutil import copy
+from shutil import copy, disk_usage
+from tempfile import TemporaryDirectory
 from uuid import uuid4
 
 import psycopg
@@ -12,6 +13,11 @@ from sqlalchemy import make_url
 
 import migrations
 from models.base import Base
+
+# SQLite waits for its disk at each commit, and several processes of tests for each other's. Where
+# there is a file system in memory with so much room (tmpfs(5)), databases are there.
+_MEMORY = Path("/dev/shm")  # noqa: S108  (folders in it are made by tempfile)
+_LEAST_ROOM_BYTES = 1 << 30
 
 # A database is lent again as long as it is like a new one: with the same tables in every word, that
 # have taken no more than this, and of which no statistics were made.
@@ -71,8 +77,16 @@ class Files:
 
     @contextmanager
     def one(self, folder: Path) -> Iterator[str]:
-        """Give the URL of a database of the caller's own, in its folder."""
-        yield f"sqlite:///{copy(self._template, folder)}"
+        """Give the URL of a database of the caller's own: in memory, or else in its folder."""
+        if not _has_room(_MEMORY):
+            yield f"sqlite:///{copy(self._template, folder)}"
+            return
+        with TemporaryDirectory(prefix="uplynk-export-", dir=_MEMORY) as name:
+            yield f"sqlite:///{copy(self._template, name)}"
+
+
+def _has_room(folder: Path) -> bool:
+    return folder.is_dir() and disk_usage(folder).free >= _LEAST_ROOM_BYTES
 
 
 class Copies:
