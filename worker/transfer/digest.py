@@ -12,15 +12,18 @@ from worker.transfer.part import Part
 
 READ_BYTES = 1 << 20
 LOOK_SECONDS = 0.1
+# What is no longer than this is hashed by whoever waits for it: it is not worth a thread.
+SMALL_BYTES = 4 << 20
 # Pieces that came a little ahead of what is hashed are kept for that, so many bytes of them.
 KEPT_BYTES = 8 << 20
 
 
 class Digest:
-    """Hashes what is there of `part`, up to the first byte that is lacking, in a thread of its own.
+    """Hashes what is there of `part`, up to the first byte that is lacking.
 
-    SHA-256 takes the bytes in their order, and they come in any. Those that just came are hashed as
-    they came; the others are read again.
+    It does so in a thread of its own, unless the part is small. SHA-256 takes the bytes in their
+    order, and they come in any. Those that just came are hashed as they came; the others are read
+    again.
     """
 
     def __init__(self, part: Part) -> None:
@@ -34,11 +37,11 @@ class Digest:
         self._error: Exception | None = None
         self._is_complete = Event()
         self._is_left = Event()
+        self._is_begun = False
         self._thread = Thread(target=self._run, name=f"digest-{part.path.stem}", daemon=True)
 
     def __enter__(self) -> Self:
-        self._part.heard = self._hear
-        self._thread.start()
+        self._part.listeners.append(self._hear)
         return self
 
     def __exit__(
@@ -47,9 +50,11 @@ class Digest:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self._part.listeners.remove(self._hear)
         self._is_left.set()
         self._grown.set()
-        self._thread.join()
+        if self._is_begun:
+            self._thread.join()
 
     @property
     def size_bytes(self) -> int:
@@ -67,6 +72,10 @@ class Digest:
         """
         self._is_complete.set()
         self._grown.set()
+        if self._part.size_bytes > SMALL_BYTES:
+            self._begin()
+        elif not self._is_begun:
+            self._run()
         while self._thread.is_alive():
             check()
             self._thread.join(LOOK_SECONDS)
@@ -80,6 +89,15 @@ class Digest:
             if self._at <= at and at + len(piece) <= self._at + KEPT_BYTES:
                 self._kept[at] = piece
         self._grown.set()
+        if at + len(piece) > SMALL_BYTES:
+            self._begin()
+
+    def _begin(self) -> None:
+        """Have the thread run, once."""
+        with self._lock:
+            if not self._is_begun:
+                self._thread.start()
+                self._is_begun = True
 
     def _run(self) -> None:
         try:

@@ -4,7 +4,7 @@ import errno
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from threading import Event, Thread
+from threading import Event, Lock, Thread
 from urllib.parse import urlsplit, urlunsplit
 
 import requests
@@ -16,7 +16,7 @@ from worker.transfer.bounds import FULL, Bounds
 from worker.transfer.digest import Digest
 from worker.transfer.guard import Guard
 from worker.transfer.manner import Manner
-from worker.transfer.part import Origin, Part
+from worker.transfer.part import SYNC_BYTES, Origin, Part
 from worker.transfer.session import FileSession
 from worker.transfer.stall import Floor, Meter
 from worker.transfer.streams import Streams
@@ -107,10 +107,12 @@ def _receive(
 def _synced(part: Part) -> Iterator[None]:
     """Have what comes on the disk every now and then, without those waiting who bring it.
 
+    That takes a thread, once there is so much that it is worth one.
+
     Raises:
         OSError: the disk did not take it; nothing of the part is of use then.
     """
-    over, errors = Event(), list[OSError]()
+    over, errors, lock = Event(), list[OSError](), Lock()
 
     def keep() -> None:
         try:
@@ -120,12 +122,21 @@ def _synced(part: Part) -> Iterator[None]:
             errors.append(error)
 
     thread = Thread(target=keep, name=f"sync-{part.path.stem}", daemon=True)
-    thread.start()
+
+    def hear(_at: int, _piece: memoryview) -> None:
+        if thread.ident is None and part.unsynced_bytes >= SYNC_BYTES:
+            with lock:
+                if thread.ident is None:
+                    thread.start()
+
+    part.listeners.append(hear)
     try:
         yield
     finally:
+        part.listeners.remove(hear)
         over.set()
-        thread.join()
+        if thread.ident is not None:
+            thread.join()
     if errors:
         raise errors[0]
     # the last of it is not worth a note: it is read back and published within moments

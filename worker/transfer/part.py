@@ -53,14 +53,14 @@ class Part:
         path: where it is.
         origin: what its bytes belong to; None if that is not known, and it can't be gone on with.
         generation: how often it was begun anew; what was read before that is worth nothing.
-        heard: is told of each piece that came, from the thread that wrote it.
+        listeners: are told of each piece that came, from the thread that wrote it.
     """
 
     def __init__(self, path: Path, data: FileIO, journal: Journal) -> None:
         self.path = path
         self.origin: Origin | None = None
         self.generation = 0
-        self.heard: Heard = lambda _at, _piece: None
+        self.listeners: list[Heard] = []
         self._data = data
         self._journal = journal
         self._there = Spans()
@@ -124,7 +124,8 @@ class Part:
             self._there.add(at, to)
             if self.origin is not None and self._unnoted_bytes >= NOTE_BYTES:
                 self._note_there()
-        self.heard(at, memoryview(piece))
+        for listener in self.listeners:
+            listener(at, memoryview(piece))
 
     def read(self, at: int, into: memoryview) -> int:
         """Read the bytes from `at` on; returns how many they are."""

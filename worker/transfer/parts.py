@@ -67,20 +67,28 @@ def remove_abandoned(folder: Path, export_id: UUID) -> None:
     Raises:
         OSError: the folder can't be written to.
     """
-    for path in folder.glob(f"{export_id}-*.part"):
+    found = _of(folder, export_id)
+    for path in (each for each in found if each.suffix == ".part"):
         if file := held.take(path):
             with file:
                 held.unlink(file, path)
                 journal_of(path).unlink(missing_ok=True)
-    for path in folder.glob(f"{export_id}-*.journal"):
+    for path in (each for each in found if each.suffix == ".journal"):
         if not path.with_suffix(".part").exists() and (file := held.take(path)):
             with file:
                 held.unlink(file, path)
 
 
+def _of(folder: Path, export_id: UUID) -> list[Path]:
+    """Return what `folder` has of this export; a glob would compile a pattern for each."""
+    beginning = f"{export_id}-"
+    return [path for path in folder.iterdir() if path.name.startswith(beginning)]
+
+
 def _taken_over(folder: Path, export_id: UUID, path: Path) -> Part | None:
     """Return the longest part that was left and can be gone on with, under its new name."""
-    found = [part for left in folder.glob(f"{export_id}-*.part") if (part := _opened(left))]
+    lefts = [each for each in _of(folder, export_id) if each.suffix == ".part"]
+    found = [part for left in lefts if (part := _opened(left))]
     found.sort(key=lambda part: part.size_bytes, reverse=True)
     for part in found[1:]:
         part.discard()
