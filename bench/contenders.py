@@ -138,7 +138,7 @@ OURS = Contender(
     put=_put_ours,
     task="exports.create",
     queue="exports",
-    ask=lambda asset: {"kwargs": {"asset": asset}},
+    ask=lambda asset: {"kwargs": {"asset": asset, "aaclc": True}},
     stored="SELECT extract(epoch FROM state_since) FROM exports WHERE state = 'stored'",
     due="SELECT count(*) FROM exports WHERE due_at <= now()",
     found=(

@@ -20,7 +20,7 @@ def numbered(n: int) -> str:
     return f"{n:032x}"
 
 
-def add_jobs(world: World, number: int) -> None:
+def add_jobs(world: World, number: int, *, aaclc: bool) -> None:
     """Make so many jobs, as if they had been asked for one after the other just now."""
     settings, now = world.settings, world.clock.now()
     plan = Plan(
@@ -30,12 +30,13 @@ def add_jobs(world: World, number: int) -> None:
         max_attempts=settings.max_attempts,
     )
     for n in range(number):
-        world.jobs.add(Job(numbered(n), now, plan, id=numbered(n)))
+        world.jobs.add(Job(numbered(n), now, plan, id=numbered(n), aaclc=aaclc))
 
 
 @click.command()
 @click.option("--port", type=int, required=True)
 @click.option("--jobs", default=0, show_default=True, help="How many are there from the start.")
+@click.option("--aaclc", is_flag=True, help="Those are to have AAC-LC.")
 @click.option("--run-seconds", default=10.0, show_default=True, help="How long a job takes.")
 @click.option("--media-seconds", default=4.0, show_default=True)
 @click.option("--media-size-bytes", type=int, help="Pad each file to this size.")
@@ -44,6 +45,7 @@ def main(
     *,
     port: int,
     jobs: int,
+    aaclc: bool,
     run_seconds: float,
     media_seconds: float,
     media_size_bytes: int | None,
@@ -58,7 +60,7 @@ def main(
             media_dir=media_dir,
         )
     )
-    add_jobs(app[WORLD], jobs)
+    add_jobs(app[WORLD], jobs, aaclc=aaclc)
     web.run_app(app, host="127.0.0.1", port=port, access_log=None, print=None)
 
 

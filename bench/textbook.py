@@ -96,7 +96,7 @@ _STORED = text("UPDATE textbook SET state = 'stored', stored_at = now() WHERE jo
 @app.task(name="textbook.create")  # type: ignore[untyped-decorator]
 def create(asset: str) -> None:
     """Ask for an export of the asset, and have its job polled."""
-    job = slicer().create_export(asset, aaclc=False)
+    job = slicer().create_export(asset, aaclc=True)
     with _engine().begin() as connection:
         connection.execute(_ASKED, {"state": job.word, "job_id": job.id})
     poll.apply_async((job.id,), countdown=INTERVAL_SECONDS)
