@@ -81,8 +81,8 @@ QUERIES: Mapping[str, Query] = {
         session, State.EXPORTING, now=now, limit=50, account=ACCOUNT
     ),
     "claim 50 for a look": _take(State.EXPORTING, 50),
-    "whose turn it is, and its oldest": lambda session, now: next(
-        admission.in_order(session, account=ACCOUNT, now=now)
+    "whose turn it is, and its oldest": lambda session, now: admission.next_one(
+        session, account=ACCOUNT, now=now
     ),
     "claim the next download": _take(State.DOWNLOADING, 1),
     "when the next is due": lambda session, _: claims.next_due(

@@ -5,7 +5,7 @@ wants; and of a requester's the one that has been due for longest. Those of whom
 left out. Nothing here commits.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from datetime import datetime
 from functools import lru_cache
 from uuid import UUID
@@ -136,24 +136,24 @@ def forget_idle(session: Session, account: str, *, limit: int) -> int:
     return len(gone.all())
 
 
-def in_order(session: Session, *, account: str, now: datetime) -> Iterator[UUID]:
-    """Give one export after the other, as they are to be asked for, until none is due.
+def next_one(session: Session, *, account: str, now: datetime) -> UUID | None:
+    """Return the export that is to be asked for next, or None if none is due.
 
-    The turn of each one's requester is over by that. Each is to be claimed before the next is asked
-    for, or it would be given again; and all of it is to be done under the lock.
+    Its requester's turn is over by that. To be called under the lock.
     """
     priority, some_are_paused = session.execute(
         _outlook(dialect_of(session)), {"of": account, "now": now}
     ).one()
     paused = who_is_paused(session, account) if some_are_paused else frozenset()
     if EVERYBODY in paused:
-        return
+        return None
     while priority is not None:
-        while chosen := _chosen(session, account, now, priority, paused):
+        if chosen := _chosen(session, account, now, priority, paused):
             requester, export_id = chosen
             session.execute(_SERVED, {"of": account, "by": requester})
-            yield export_id
+            return export_id
         priority = highest(session, account, now, below=priority)
+    return None
 
 
 def _chosen(

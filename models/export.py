@@ -69,7 +69,7 @@ class Export(Base):
         CheckConstraint(f"NOT ({IS_UNDER_WAY.text}) OR due_at IS NOT NULL", "never_forgotten"),
         # claims.take for polls, claims.next_due, claims.count, the sweep
         Index("ix_exports_due", "state", "due_at", postgresql_where=_IS_DUE, sqlite_where=_IS_DUE),
-        # admission.in_order
+        # admission.next_one
         Index(
             "ix_exports_turns",
             "account",

@@ -18,7 +18,7 @@ from worker.steps import Step
 
 # Who wants a step that was woken so often in a moment has it woken when that is over.
 A_MOMENT = timedelta(seconds=0.2)
-A_FEW = 2
+A_FEW = 4
 
 _OFF = 0.0
 

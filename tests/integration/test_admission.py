@@ -44,7 +44,7 @@ def admit(sessions: Sessions, number: int = 1) -> list[Export]:
     for _ in range(number):
         with sessions.begin() as session:
             admission.lock(session)
-            export_id = next(admission.in_order(session, account=ACCOUNT, now=NOW), None)
+            export_id = admission.next_one(session, account=ACCOUNT, now=NOW)
             if export_id is None:
                 break
             export = session.get_one(Export, export_id)

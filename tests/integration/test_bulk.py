@@ -186,7 +186,7 @@ def test_they_are_asked_for_in_the_order_of_the_list(sessions: Sessions) -> None
     record(sessions, *entries)
     asked = []
     with sessions.begin() as session:
-        for export_id in admission.in_order(
+        while export_id := admission.next_one(
             session, account=ACCOUNT, now=NOW + timedelta(seconds=1)
         ):
             export = session.get_one(Export, export_id)

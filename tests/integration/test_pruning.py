@@ -447,7 +447,7 @@ def test_an_export_that_is_requested_at_the_same_moment_has_its_turn(
 def next_requester(sessions: Sessions, now: datetime) -> str:
     with sessions.begin() as session:
         admission.lock(session)
-        export_id = next(admission.in_order(session, account=ACCOUNT, now=now))
+        export_id = admission.next_one(session, account=ACCOUNT, now=now)
         export = session.get_one(Export, export_id)
         export.advance(State.SUBMITTING, now=now, reason="room")
         return export.requester

@@ -2,12 +2,8 @@
 
 import socket
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from dataclasses import replace
 from datetime import timedelta
-from functools import partial
 from pathlib import Path
-from threading import Event
 from typing import Any
 from uuid import uuid4
 
@@ -20,12 +16,9 @@ from emulator.settings import EmulatorSettings
 from models import Audio, Export, History, Request, State
 from tests.factories import Clock, an_asset, make_export, make_kit
 from tests.marks import repeats
-from tests.uplynk import Course, End, Killed, Plans, Uplynk
 from tests.waiting import wait_until
-from worker.errors import Transient
-from worker.steps import Kit, Step, Wake, cancel, create, submit, sweep
-from worker.steps.circuit import TRIPS_AT
-from worker.steps.submit import CLAIMED_TOGETHER, MOST_AT_ONCE, SLOW
+from worker.steps import Kit, Step, Wake, create, submit, sweep
+from worker.steps.submit import MOST_AT_ONCE
 
 Sessions = sessionmaker[Session]
 
@@ -42,13 +35,6 @@ def path(sessions: Sessions, export: Export) -> list[State]:
     with sessions.begin() as session:
         query = select(History.to_state).where(History.export_id == export.id).order_by(History.id)
         return list(session.scalars(query))
-
-
-def path_of(sessions: Sessions, request_id: str) -> list[State]:
-    with sessions.begin() as session:
-        export = session.get_one(Request, request_id).export
-    assert export is not None
-    return path(sessions, export)
 
 
 @pytest.mark.parametrize("audio", list(Audio))
@@ -136,100 +122,6 @@ def test_a_message_that_asked_for_so_many_makes_room_for_others_and_goes_on(kit:
     assert report.took == report.facts["took"] == MOST_AT_ONCE
     assert len(str(report.facts)) < 1000
     assert report.wakes[-1] == Wake(Step.SUBMIT, goes_on=True)
-
-
-def several(kit: Kit) -> list[str]:
-    """Have as many exports wanted as are claimed together; returns the requests' ids."""
-    requests = [f"request-{number}" for number in range(CLAIMED_TOGETHER)]
-    for request_id in requests:
-        create(kit, request_id, {"asset": an_asset()})
-    return requests
-
-
-def states(sessions: Sessions, requests: list[str]) -> list[tuple[State, bool, int]]:
-    """Return of each export its state, whether it is due and free, and how often it failed."""
-    with sessions.begin() as session:
-        exports = [session.get_one(Request, each).export for each in requests]
-        return [
-            (each.state, (each.claim, each.due_at) == (None, each.state_since), each.attempts)
-            for each in exports
-            if each is not None
-        ]
-
-
-LEFT = (State.REQUESTED, True, 0)
-
-
-def test_those_that_are_claimed_together_are_asked_for_one_after_the_other(
-    sessions: Sessions, uplynk: Uplynk, kit: Kit
-) -> None:
-    requests = several(kit)
-    assert submit(kit).took == CLAIMED_TOGETHER
-    assert [state for state, *_ in states(sessions, requests)] == [State.EXPORTING] * len(requests)
-    assert len(uplynk.made) == CLAIMED_TOGETHER
-
-
-def test_an_answer_that_takes_its_time_leaves_the_others_to_whoever_is_free(
-    sessions: Sessions, clock: Clock, plans: Plans, uplynk: Uplynk, kit: Kit
-) -> None:
-    requests = several(kit)
-    it_takes_long = partial(clock.move, seconds=SLOW.total_seconds())
-    plans.plan("create_export", Course(before=it_takes_long))
-    submit(kit)
-    assert len(uplynk.made) == CLAIMED_TOGETHER
-    assert path_of(sessions, requests[1]) == [
-        *(State.REQUESTED, State.SUBMITTING, State.REQUESTED),
-        *(State.SUBMITTING, State.EXPORTING),
-    ]
-
-
-@pytest.mark.parametrize("end", [End.NEVER_MADE, End.ANSWERED])
-def test_a_worker_that_is_to_stop_or_finds_uplynk_away_gives_the_others_back(
-    sessions: Sessions, plans: Plans, uplynk: Uplynk, kit: Kit, end: End
-) -> None:
-    requests, stopping = several(kit), Event()
-    for _ in range(TRIPS_AT - 1 if end is End.NEVER_MADE else 0):
-        with suppress(Transient), kit.circuit.watching():
-            raise Transient("uplynk_unreachable", "no connection")
-    plans.plan("create_export", Course(end, after=stopping.set))
-    to_stop = stopping.is_set if end is End.ANSWERED else kit.stopping
-    report = submit(replace(kit, stopping=to_stop))
-    assert report.took == 1
-    assert states(sessions, requests)[1:] == [LEFT] * 3
-    assert len(uplynk.made) == (end is End.ANSWERED)
-
-
-def test_what_nobody_wants_any_more_is_not_given_back_but_ended(
-    sessions: Sessions, clock: Clock, plans: Plans, kit: Kit
-) -> None:
-    requests = several(kit)
-
-    def it_takes_long() -> None:
-        cancel(sessions, requests[1], now=clock())
-        clock.move(seconds=SLOW.total_seconds())
-
-    plans.plan("create_export", Course(before=it_takes_long))
-    submit(kit)
-    assert [state for state, *_ in states(sessions, requests)] == [
-        *(State.EXPORTING, State.CANCELLED),
-        *(State.EXPORTING, State.EXPORTING),
-    ]
-    assert plans.calls["create_export"] == 3
-
-
-def test_a_worker_that_dies_has_the_others_looked_for_and_then_asked_for_once(
-    sessions: Sessions, clock: Clock, plans: Plans, uplynk: Uplynk, kit: Kit
-) -> None:
-    requests = several(kit)
-    plans.plan("create_export", Course(End.DIED_AFTER))
-    with suppress(Killed):
-        submit(kit)
-    assert [state for state, *_ in states(sessions, requests)] == [State.SUBMITTING] * 4
-    for _ in range(6):
-        clock.move(minutes=2)
-        submit(kit)
-    assert [state for state, *_ in states(sessions, requests)] == [State.EXPORTING] * 4
-    assert len(uplynk.made) == CLAIMED_TOGETHER
 
 
 @repeats

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from itertools import islice
 from uuid import UUID
 
 from sqlalchemy import select
@@ -32,12 +31,6 @@ from worker.steps.withdraw import stop
 # One message works off this much; then it makes room for other short steps, and is sent again.
 MOST_AT_ONCE = 20
 MOST_TIME = timedelta(seconds=20)
-
-# So many are claimed together. The more, the less it costs; but what a killed worker had claimed is
-# looked for in Uplynk's list before it is asked for, and who is urgent waits for what is claimed.
-CLAIMED_TOGETHER = 4
-# After an answer that took so long, others may take the rest of them.
-SLOW = timedelta(seconds=2)
 
 # So many exports are named in its task's result.
 MOST_TOLD = 5
@@ -76,43 +69,13 @@ def submit(kit: Kit) -> Report:
         with kit.sessions.begin() as session:
             # all that are found unknown were asked for long ago: when none is left, none comes soon
             unknown = _unknown(kit, session) if has_unknown else None
-            most = min(CLAIMED_TOGETHER, MOST_AT_ONCE - len(asked))
-            exports = [unknown] if unknown else _taken(kit, session, most)
+            export = unknown or _taken(kit, session)
         has_unknown = unknown is not None
-        if not exports:
+        if export is None:
             return _told(asked, *wakes, *_later(kit))
-        done, its_wakes = _each(kit, exports, is_new=not has_unknown)
-        asked += done
-        wakes += its_wakes
-    return _told(asked, *wakes, Wake(Step.SUBMIT, goes_on=True))
-
-
-def _each(kit: Kit, exports: Sequence[Export], *, is_new: bool) -> tuple[list[str], list[Wake]]:
-    """Take the step of each; but of the rest as soon as one is slow, or no call may be made."""
-    asked, wakes = list[str](), list[Wake]()
-    for number, export in enumerate(exports):
-        begun = kit.now()
-        if number and not (_may_go_on(kit) and kit.allowance.take(Kind.SUBMIT)):
-            break
         asked.append(str(export.id))
-        wakes += _step(kit, export, is_new=is_new)
-        if kit.now() - begun >= SLOW:
-            break
-    if rest := exports[len(asked) :]:
-        persist(kit, lambda: _put_back(kit, rest))
-    return asked, wakes
-
-
-def _put_back(kit: Kit, exports: Sequence[Export]) -> None:
-    """Give back what was claimed and not asked for."""
-    with kit.sessions.begin() as session:
-        now = kit.now()
-        for each in exports:
-            if (held := still_held(session, each)) is None:
-                continue
-            held.advance(State.REQUESTED, now=now, reason="not asked yet: left to whoever is free")
-            if held.unwanted_since is not None:
-                _drop(held, now=now)
+        wakes += _step(kit, export, is_new=not has_unknown)
+    return _told(asked, *wakes, Wake(Step.SUBMIT, goes_on=True))
 
 
 def _told(asked: Sequence[str], *wakes: Wake) -> Report:
@@ -142,13 +105,12 @@ def _has_work(kit: Kit) -> bool:
         if claims.due(session, State.SUBMITTING, now=now, limit=1, account=account):
             return True
         is_any = claims.due(session, State.REQUESTED, now=now, limit=1, account=account)
-        return bool(is_any) and _room(kit, session) > 0
+        return bool(is_any) and _has_room(kit, session)
 
 
-def _room(kit: Kit, session: Session) -> int:
-    """Return how many exports more the window takes."""
+def _has_room(kit: Kit, session: Session) -> bool:
     taken = claims.count(session, IN_THE_WINDOW, account=kit.slicer.owner)
-    return max(kit.governor.window(session) - taken, 0)
+    return taken < kit.governor.window(session)
 
 
 def _may_go_on(kit: Kit) -> bool:
@@ -163,31 +125,28 @@ def _unknown(kit: Kit, session: Session) -> Export | None:
     return taken[0] if taken else None
 
 
-def _taken(kit: Kit, session: Session, most: int) -> list[Export]:
-    """Claim the next exports that Uplynk is to be asked for, as far as the window has room.
+def _taken(kit: Kit, session: Session) -> Export | None:
+    """Claim the next export that Uplynk is to be asked for, if the window has room.
 
     The intent to ask is on record before anybody is asked.
     """
     account = kit.slicer.owner
     admission.lock(session)
-    room = _room(kit, session)
+    if not _has_room(kit, session):
+        return None
     now = kit.now()  # the lock may have taken its time
     until = now + kit.settings.call_claim
-    taken = list[Export]()
-    with session.no_autoflush:  # what is claimed is not due any more: no query finds it
-        in_order = admission.in_order(session, account=account, now=now) if room else ()
-        for chosen in islice(in_order, min(most, room)):
-            claimed = claims.take(session, State.REQUESTED, now=now, until=until, only=chosen)
-            if not claimed:  # somebody is just at it
-                break
-            taken += claimed
-    for export in taken:
+    chosen = admission.next_one(session, account=account, now=now)
+    if chosen is None:
+        return None
+    for export in claims.take(session, State.REQUESTED, now=now, until=until, only=chosen):
         export.advance(
             State.SUBMITTING, now=now, reason="about to ask Uplynk for it", keep_claim=True
         )
         export.asked_at, export.looks = export.asked_at or now, 0
         export.begun_at = export.begun_at or now
-    return taken
+        return export
+    return None
 
 
 def _later(kit: Kit) -> tuple[Wake, ...]:
