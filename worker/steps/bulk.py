@@ -7,13 +7,14 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import insert, select
+from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
-from models import Audio, Base, Batch, Export, History, Request, State, admission, claims, outbox
+from models import Audio, Batch, Export, History, Request, State, admission, claims, outbox
 from models.database import inserted
 from models.export import IS_UNDER_WAY, beginning_of, row_of
+from models.insertion import insert_many
 from worker.errors import Transient
 from worker.steps.create import join
 from worker.steps.wish import Wish
@@ -169,18 +170,12 @@ def _recorded(
         row = entry.wish.row(entry.request_id, now=moment)
         requests.append({**row, "batch": where.batch, "export_id": export_id})
     # two lists with the same assets wait for each other, and don't stand crosswise
-    _insert(session, Export, [row_of(export) for export in sorted(begun, key=_key)])
-    _insert(session, History, [beginning_of(export) for export in begun])
-    _insert(session, Request, requests)
+    insert_many(session, Export, [row_of(export) for export in sorted(begun, key=_key)])
+    insert_many(session, History, [beginning_of(export) for export in begun])
+    insert_many(session, Request, requests)
     there_already = [name for name, outcome in outcomes.items() if outcome is Outcome.STORED]
     outbox.tell_each(session, there_already, at=now)
     return [outcomes[entry.request_id] for entry in entries]
-
-
-def _insert(session: Session, table: type[Base], rows: list[dict[str, Any]]) -> None:
-    """Insert rows together; as objects of a session they would take five times as long."""
-    if rows:
-        session.execute(insert(table), rows)
 
 
 def _known(session: Session, batch: str, entries: Sequence[Entry]) -> dict[str, Outcome]:
