@@ -204,11 +204,19 @@ def _hand_over(session: Session, account: str, requester: str) -> None:
         .limit(1)
         .scalar_subquery()
     )
-    is_its = (in_state(State.REQUESTED), Export.account == account, Export.requester == requester)
-    rows = select(Export).where(*is_its, other.is_not(None)).order_by(Export.asset, Export.audio)
-    for export in session.scalars(rows.with_for_update()).all():
-        export.requester = session.scalars(select(other).where(Export.id == export.id)).one()
-        enter(session, account, export.requester)
+    # what Uplynk is just asked for may never be heard there, and is then asked for again
+    for state in (State.REQUESTED, State.SUBMITTING):
+        is_its = (
+            in_state(state),
+            Export.due_at.is_not(None),  # true of them all; by it ix_exports_due serves
+            Export.account == account,
+            Export.requester == requester,
+        )
+        rows = select(Export).where(*is_its, other.is_not(None))
+        rows = rows.order_by(Export.asset, Export.audio)
+        for export in session.scalars(rows.with_for_update()).all():
+            export.requester = session.scalars(select(other).where(Export.id == export.id)).one()
+            enter(session, account, export.requester)
 
 
 def resume(session: Session, *, account: str, requester: str) -> bool:

@@ -12,7 +12,8 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from models import Export, Request, State, Turn, admission
 from models.pause import EVERYBODY
-from tests.factories import ACCOUNT, an_asset, build_export, make_export, make_settings
+from tests.factories import ACCOUNT, Clock, an_asset, build_export, make_export, make_settings
+from tests.uplynk import Course, End, Plans, Uplynk
 from worker.errors import InvalidRequest
 from worker.steps import Kit, cancel, create, retry, submit
 from worker.steps.governor import Governor
@@ -251,6 +252,26 @@ def test_what_waits_for_one_who_is_paused_goes_on_for_another(kit: Kit) -> None:
         assert (wanted.state, wanted.export.requester) == (State.EXPORTING, "news")
         assert wanted.export.priority == 2
         assert waiting.state is State.REQUESTED
+
+
+def test_what_is_just_asked_for_as_its_requester_is_paused_goes_on_for_another(
+    kit: Kit, plans: Plans, uplynk: Uplynk, clock: Clock
+) -> None:
+    asset = an_asset()
+    create(kit, "r1", {"asset": asset, "requester": "archive"})
+    create(kit, "r2", {"asset": asset, "requester": "news"})
+    create(kit, "r3", {"asset": an_asset(), "requester": "archive"})
+
+    def they_pause() -> None:
+        with kit.sessions.begin() as session:
+            admission.pause(session, account=ACCOUNT, requester="archive", now=clock())
+
+    plans.plan("create_export", Course(End.NEVER_MADE, before=they_pause))
+    submit(kit)
+    assert not uplynk.made
+    clock.move(minutes=10)
+    submit(kit)
+    assert [made.job.asset for made in uplynk.made.values()] == [asset]
 
 
 def held(kit: Kit, name: str) -> bool:
