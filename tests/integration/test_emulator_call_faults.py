@@ -22,7 +22,7 @@ def create(emulator: Emulator, asset: str = ASSET, **more: Any) -> requests.Resp
 
 
 def wait_until_jobs(emulator: Emulator, count: int) -> None:
-    wait_until(lambda: len(emulator.control.jobs()) == count, seconds=5, what=f"{count} jobs")
+    wait_until(lambda: len(emulator.control.jobs()) == count, what=f"{count} jobs")
 
 
 @pytest.fixture(scope="session")
@@ -50,7 +50,7 @@ def test_a_reset_before_and_after_the_work(emulator: Emulator, kind: str, jobs: 
 def test_a_hang_lasts_until_the_client_leaves(emulator: Emulator, when: str, jobs: int) -> None:
     emulator.control.fault("jobs/create_export", "hang", when=when)
     with pytest.raises(requests.Timeout):
-        create(emulator, timeout=0.2)
+        create(emulator, timeout=1)
     assert len(emulator.control.jobs()) == jobs
 
 
@@ -61,17 +61,17 @@ def test_a_hang_has_a_cap(emulator: Emulator) -> None:
 
 
 def test_a_delayed_call_is_done_though_its_client_gave_up(emulator: Emulator) -> None:
-    emulator.control.fault("jobs/create_export", "delay", seconds=0.4)
+    emulator.control.fault("jobs/create_export", "delay", seconds=4)
     with pytest.raises(requests.Timeout):
-        create(emulator, timeout=0.1)
+        create(emulator, timeout=0.5)
     assert emulator.control.jobs() == []
     wait_until_jobs(emulator, 1)
 
 
 def test_a_delay_after_the_work(emulator: Emulator) -> None:
-    emulator.control.fault("jobs/create_export", "delay", seconds=5, when="after")
+    emulator.control.fault("jobs/create_export", "delay", seconds=9, when="after")
     with pytest.raises(requests.Timeout):
-        create(emulator, timeout=0.2)
+        create(emulator, timeout=1)
     assert len(emulator.control.jobs()) == 1
 
 
@@ -215,6 +215,6 @@ def test_leaving_does_not_wait_for_hanging_requests() -> None:
         while not emulator.control.calls()["calls"]:
             assert thread.is_alive()
         begin = time.monotonic()
-    assert time.monotonic() - begin < 2
-    thread.join(5)
+    assert time.monotonic() - begin < 20  # and not until its client gives up
+    thread.join(30)
     assert isinstance(outcomes[0], requests.ConnectionError)

@@ -295,8 +295,8 @@ def test_leaving_while_a_long_file_is_made_and_another_sent() -> None:
             while emulator.control.calls()["calls"].get("media", 0) < 2:
                 assert not any(future.done() for future in futures)
             begin = time.monotonic()
-        assert time.monotonic() - begin < 2
-        assert all(isinstance(each.exception(10), requests.RequestException) for each in futures)
+        assert time.monotonic() - begin < 20
+        assert all(isinstance(each.exception(30), requests.RequestException) for each in futures)
 
 
 def test_a_client_that_leaves_while_the_line_is_full_is_no_error(

@@ -185,7 +185,7 @@ def test_an_unknown_outcome_is_found_out_and_paid_once(
     clock = Clock()
     export = make_export(sessions, state=State.REQUESTED, due_at=clock.time)
     emulator.control.fault("jobs/create_export", kind, times=1, **parameters)
-    kit = make_kit(sessions, tmp_path, emulator=emulator, now=clock, uplynk_timeout_seconds=0.5)
+    kit = make_kit(sessions, tmp_path, emulator=emulator, now=clock, uplynk_timeout_seconds=2)
     submit(kit)
     after = reload(sessions, export)
     assert after.state is State.SUBMITTING
