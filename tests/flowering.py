@@ -37,11 +37,11 @@ def flower(stage: Stage, **variables: str) -> Iterator[str]:
         yield url
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(60)
 
 
 def _answers(url: str) -> bool:
-    with suppress(requests.ConnectionError):
+    with suppress(requests.RequestException):
         return requests.get(url, timeout=5).ok
     return False
 
@@ -68,7 +68,7 @@ def played(stage: Stage) -> None:
 
 def tasks(url: str) -> list[Mapping[str, Any]]:
     """Return what Flower tells of all tasks."""
-    answer = requests.get(f"{url}/api/tasks", auth=USER, timeout=20)
+    answer = requests.get(f"{url}/api/tasks", auth=USER, timeout=60)
     assert answer.status_code == 200, answer.text
     return list(answer.json().values())
 

@@ -40,7 +40,7 @@ def console(stage: Stage) -> Iterator[str]:
         yield url
     finally:
         process.send_signal(signal.SIGINT)
-        assert process.wait(20) == 0
+        assert process.wait(60) == 0
     said = path.read_text()
     assert USER[1] not in said
     assert "logged in" not in said, "LOG_LEVEL asked for warnings only"
@@ -49,7 +49,7 @@ def console(stage: Stage) -> Iterator[str]:
 def _is_well(url: str) -> bool:
     try:
         return requests.get(f"{url}/health", timeout=5).ok
-    except requests.ConnectionError:
+    except requests.RequestException:
         return False
 
 

@@ -22,7 +22,7 @@ def shown(url: str) -> Mapping[str, str]:
     """Return every page of Flower's, each as whoever has the password sees it."""
     pages = dict.fromkeys([*PAGES, "/api/workers?refresh=1"], "")
     for path in pages:
-        page = requests.get(f"{url}{path}", auth=USER, timeout=20)
+        page = requests.get(f"{url}{path}", auth=USER, timeout=60)
         assert page.status_code == 200, (path, page.text)
         pages[path] = page.text
     return pages
@@ -31,22 +31,22 @@ def shown(url: str) -> Mapping[str, str]:
 def test_with_a_password_nobody_gets_in_without_it(stage: Stage) -> None:
     with flower(stage, FLOWER_BASIC_AUTH=":".join(USER)) as url:
         for path in [page for page in PAGES if page != "/metrics"]:
-            assert requests.get(f"{url}{path}", timeout=5).status_code == 401, path
-            wrong = requests.get(f"{url}{path}", auth=("editor", "guess"), timeout=5)
+            assert requests.get(f"{url}{path}", timeout=60).status_code == 401, path
+            wrong = requests.get(f"{url}{path}", auth=("editor", "guess"), timeout=60)
             assert wrong.status_code == 401, path
-        assert requests.get(f"{url}/api/tasks", auth=USER, timeout=5).json() == {}
+        assert requests.get(f"{url}/api/tasks", auth=USER, timeout=60).json() == {}
         with pytest.raises(requests.ConnectionError):  # every other address of this machine's
-            requests.get(url.replace("127.0.0.1", "127.0.0.2"), timeout=5)
+            requests.get(url.replace("127.0.0.1", "127.0.0.2"), timeout=60)
 
 
 def test_without_one_its_api_tells_nothing_and_only_this_machine_sees_its_pages(
     stage: Stage,
 ) -> None:
     with flower(stage) as url:
-        assert requests.get(f"{url}/api/tasks", timeout=5).status_code == 401
-        assert requests.post(f"{url}/api/worker/shutdown/w0@test", timeout=5).status_code == 401
+        assert requests.get(f"{url}/api/tasks", timeout=60).status_code == 401
+        assert requests.post(f"{url}/api/worker/shutdown/w0@test", timeout=60).status_code == 401
         with pytest.raises(requests.ConnectionError):
-            requests.get(url.replace("127.0.0.1", "127.0.0.2"), timeout=5)
+            requests.get(url.replace("127.0.0.1", "127.0.0.2"), timeout=60)
 
 
 def test_it_shows_the_steps_of_an_export_and_no_secret(stage: Stage) -> None:

@@ -73,7 +73,7 @@ def running(folder: Path, arguments: Sequence[str], **variables: str) -> Iterato
         yield
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(60)
         print((folder / "log").read_text())  # noqa: T201  (pytest shows it if it failed)
 
 
@@ -165,13 +165,13 @@ def test_a_webhook_is_checked_and_taken(stage: Stage, desk_of_cms: Path, framewo
     def noted() -> dict[str, str] | None:
         """Return what the CMS has noted; None while it is not there yet."""
         with suppress(requests.ConnectionError):
-            answer: dict[str, str] = requests.get(f"{url}/films", timeout=5).json()
+            answer: dict[str, str] = requests.get(f"{url}/films", timeout=30).json()
             return answer
         return None
 
     with running(desk_of_cms, server, WEBHOOK_SECRET=OTHER_SECRET):
         wait_until(lambda: noted() is not None, what=framework)
-        forged = requests.post(f"{url}/hooks/exports", json={"data": {}}, timeout=5)
+        forged = requests.post(f"{url}/hooks/exports", json={"data": {}}, timeout=30)
         assert forged.status_code == 401
         request_id = stage.send(asset="none", webhook_url=f"{url}/hooks/exports")
         assert wait_until(noted, what="the webhook") == {request_id: "failed"}
