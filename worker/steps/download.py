@@ -17,7 +17,7 @@ from worker.steps.captions import Found, set_down
 from worker.steps.captions import bring as bring_captions
 from worker.steps.heartbeat import Heartbeat
 from worker.steps.kit import Kit
-from worker.steps.persistence import persist, still_held
+from worker.steps.persistence import persist, still_held, tell_dropped
 from worker.steps.report import Report, Step, Wake
 from worker.transfer.bounds import Bounds
 from worker.transfer.fetch import Fetched, UrlGone, fetch
@@ -224,7 +224,7 @@ def _left(kit: Kit, export: Export, why: ClaimLost | Stopping) -> Report:
             now = session.get(Export, export.id)
         if now is None or now.state is not State.DOWNLOADING:  # it was cancelled
             _forget_part(kit, export)
-        _log.warning("outcome dropped", state=str(export.state))
+        tell_dropped(export)
         return _taken_over(export)
     with kit.sessions.begin() as session:
         if held := claims.held(session, export.id, export.claim):

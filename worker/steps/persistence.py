@@ -46,5 +46,10 @@ def still_held(session: Session, export: Export) -> Export | None:
     """Return the export as `claims.held` does; that somebody else took over is said in the log."""
     held = claims.held(session, export.id, export.claim)
     if held is None:
-        _log.warning("outcome dropped", state=str(export.state))
+        tell_dropped(export)
     return held
+
+
+def tell_dropped(export: Export) -> None:
+    """Log that what a step came to is not set down: the export is another's by now."""
+    _log.warning("outcome dropped", state=str(export.state))

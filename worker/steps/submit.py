@@ -24,7 +24,7 @@ from worker.logs import about, get_logger
 from worker.steps import adoption, failure, probe, renewal
 from worker.steps.heartbeat import Heartbeat
 from worker.steps.kit import Kit
-from worker.steps.persistence import persist, still_held
+from worker.steps.persistence import persist, still_held, tell_dropped
 from worker.steps.report import Report, Step, Wake
 from worker.steps.withdraw import stop
 
@@ -199,7 +199,7 @@ def _find(kit: Kit, export: Export) -> list[Wake]:
         with Heartbeat(kit, export) as heartbeat:
             job = adoption.find(kit, export, heartbeat)
     except ClaimLost:
-        _log.warning("outcome dropped", state=str(export.state))
+        tell_dropped(export)
         return []
     except Stopping:
         with kit.sessions.begin() as session:
@@ -286,7 +286,7 @@ def _had(
         held = held or claims.unanswered(session, export.id)
         other = _owner_of(session, job.id) if held is None or is_taken else None
         if held is None:
-            _log.warning("outcome dropped", state=str(export.state))
+            tell_dropped(export)
             return [] if other else None
         now = kit.now()
         if other and is_found:
