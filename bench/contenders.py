@@ -17,8 +17,10 @@ from models import Audio, Export, State
 from worker.embedded import WorkerProcess, command
 
 CONCURRENCY = 4
-# So old are our exports that wait that a look comes after POLL_MAX_SECONDS, and no sooner.
-AGE = timedelta(hours=2)
+# So old are our exports that wait that a look comes after POLL_MAX_SECONDS, and no sooner. The
+# higher its number, the younger a job is: so the list has them.
+LONG_AGO = datetime.now(UTC) - timedelta(hours=3)
+APART = timedelta(milliseconds=10)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +112,7 @@ def _put_ours(where: Place, numbers: Sequence[int], delays: Sequence[float]) -> 
             "created_at": now,
             "begun_at": now,
             "job_id": numbered(n),
-            "job_created_at": now - AGE,
+            "job_created_at": LONG_AGO + n * APART,
             "due_at": now + timedelta(seconds=delay),
         }
         for n, delay in zip(numbers, delays, strict=True)

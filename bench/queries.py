@@ -18,7 +18,7 @@ from sqlalchemy import Engine, text
 from sqlalchemy.orm import Session
 
 import migrations
-from models import State, admission, claims
+from models import State, admission, claims, places
 from models.database import open_engine
 from tests.explaining import explained
 from tests.services import postgres_server
@@ -33,10 +33,10 @@ DUE_PART = 100
 
 _FILL = """
     INSERT INTO exports (id, account, asset, audio, priority, requester, state, state_since,
-                         created_at, done_at, due_at, attempts, looks, polls)
+                         created_at, job_created_at, done_at, due_at, attempts, looks, polls)
     SELECT gen_random_uuid(), 'a', md5('{state}' || g), 'he-aac', g % 10,
            'who-' || g % {requesters}, '{state}', now() - g * interval '1 second', now(),
-           now() - g * interval '1 second', {due_at}, 0, 0, 0
+           now() - g * interval '1 second', now() - g * interval '1 second', {due_at}, 0, 0, 0
     FROM generate_series(1, {number}) g
 """
 _TURNS = """
@@ -79,6 +79,12 @@ def _take(state: State, limit: int) -> Query:
 QUERIES: Mapping[str, Query] = {
     "what is due for a look": lambda session, now: claims.due(
         session, State.EXPORTING, now=now, limit=50, account=ACCOUNT
+    ),
+    "how many are due, and the newest of them": lambda session, now: places.due(
+        session, by=now, account=ACCOUNT
+    ),
+    "the place in the list of one amid them": lambda session, now: places.newer(
+        session, than=now - timedelta(seconds=WAITING // 2), account=ACCOUNT
     ),
     "claim 50 for a look": _take(State.EXPORTING, 50),
     "whose turn it is, and its oldest": lambda session, now: admission.next_one(

@@ -32,9 +32,6 @@ from sqlalchemy.sql.dml import ReturningUpdate
 from models.export import Export
 from models.state import UNDER_WAY, State
 
-# What is due beyond this is not counted.
-MOST_COUNTED = 200_000
-
 # Those that no request wants any more.
 IS_UNWANTED = Export.unwanted_since.is_not(None)
 
@@ -259,20 +256,6 @@ def count(session: Session, states: Collection[State], *, account: str | None = 
     """Return how many exports (of `account`) are in one of `states`, due or claimed or neither."""
     rows = _counted(frozenset(states), of_all=account is None)
     return session.scalar(rows, {"of": account}) or 0
-
-
-@lru_cache
-def _counted_due(state: State, dialect: str) -> Select[int]:
-    # in the order of ix_exports_due, and no further: with old statistics the planner would take
-    # uq_exports_under_way, and read the whole backlog
-    rows = _due(state, dialect, of_all=False).limit(MOST_COUNTED)
-    return select(func.count()).select_from(rows.subquery())
-
-
-def count_due(session: Session, state: State, *, now: datetime, account: str) -> int:
-    """Return how many exports of `account` in `state` are due, up to MOST_COUNTED."""
-    rows = _counted_due(state, dialect_of(session))
-    return session.scalar(rows, {"now": now, "of": account}) or 0
 
 
 @lru_cache

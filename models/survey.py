@@ -3,7 +3,7 @@
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import String, Text
+from sqlalchemy import String, Text, false
 from sqlalchemy.orm import Mapped, mapped_column
 
 from models.base import Base
@@ -12,9 +12,10 @@ from models.base import Base
 class Survey(Base):
     """One reading of Uplynk's list, from its begin to where all was seen that was due by then.
 
-    Who reads holds `claim` from page to page, until `claimed_until`. Who makes room for other steps
-    gives it back at once, and the next to read goes on at `skip`; `begun_at` is null between two
-    readings.
+    It passes over what is surely not due; it `is_whole` where the list turned out to be in another
+    order, or did not show what it should. Who reads holds `claim` from page to page, until
+    `claimed_until`. Who makes room for other steps gives it back at once, and the next to read goes
+    on at `skip`; `begun_at` is null between two readings.
     """
 
     __tablename__ = "surveys"
@@ -23,6 +24,7 @@ class Survey(Base):
     claim: Mapped[UUID | None]
     claimed_until: Mapped[datetime | None]
     begun_at: Mapped[datetime | None]
-    skip: Mapped[int] = mapped_column(default=0)  # how many jobs of the list were read
+    skip: Mapped[int] = mapped_column(default=0)  # how many jobs of the list were read or passed
+    is_whole: Mapped[bool] = mapped_column(default=False, server_default=false())
     rests_until: Mapped[datetime | None]  # not read before: it was refused, or of no use
     why: Mapped[str | None] = mapped_column(Text)  # it rests

@@ -45,14 +45,15 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def next_look(
-    age: timedelta, *, ratio: float, least: timedelta, most: timedelta, random: Random
+    age: timedelta, *, ratio: float, least: timedelta, most: timedelta, random: Random | None
 ) -> timedelta:
     """Return how long to wait before a job of this age is looked at again.
 
     A part of its age, so that what is found late is late by that part of its duration at the
-    most; never less than `least` nor more than `most`.
+    most; never less than `least` nor more than `most`. With no `random` there is no jitter.
     """
-    wait = age * ratio * (1 - JITTER * random.random())
+    early = JITTER * random.random() if random is not None else 0
+    wait = age * ratio * (1 - early)
     return min(max(wait, least), most)
 
 

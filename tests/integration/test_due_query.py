@@ -31,6 +31,7 @@ from models import (
     deliveries,
     figures,
     outbox,
+    places,
     pruning,
 )
 from models.export import IS_UNDER_WAY, IS_WITHOUT_FILE
@@ -149,7 +150,23 @@ QUERIES: dict[str, tuple[str, Query]] = {
     ),
     "count due": (
         DUE,
-        lambda session: claims.count_due(session, State.EXPORTING, now=NOW, account=ACCOUNT),
+        lambda session: places.due(session, by=NOW, account=ACCOUNT),
+    ),
+    "the newest due that is older": (
+        DUE,
+        lambda session: places.due(
+            session, by=NOW, account=ACCOUNT, until=NOW - timedelta(minutes=30)
+        ),
+    ),
+    "how many are newer": (
+        DUE,
+        lambda session: places.newer(session, than=AN_HOUR_AGO, account=ACCOUNT),
+    ),
+    "how many are between": (
+        DUE,
+        lambda session: places.newer(
+            session, than=AN_HOUR_AGO, account=ACCOUNT, until=NOW - timedelta(minutes=30)
+        ),
     ),
     "of a page": (
         "uq_exports_job_id",
@@ -382,9 +399,10 @@ def test_on_sqlite_a_query_is_a_search_of_its_index(tmp_path: Path, name: str) -
 
 FILL = """
     INSERT INTO exports (id, account, asset, audio, priority, requester, state, state_since,
-                         created_at, due_at, attempts, looks, polls)
+                         created_at, job_created_at, due_at, attempts, looks, polls)
     SELECT gen_random_uuid(), 'a', md5('{state}' || g), 'he-aac', g % 10, 'who-' || g % 7,
-           '{state}', now() - g * interval '10 seconds', now(), {due_at}, 0, 0, 0
+           '{state}', now() - g * interval '10 seconds', now(), now() - g * interval '10 seconds',
+           {due_at}, 0, 0, 0
     FROM generate_series(1, {number}) g
 """
 AROUND = (
@@ -445,6 +463,8 @@ MOST_ROWS = {
     **dict.fromkeys(("found by asset", "requests found by asset"), FAILED),
     "the window": BACKLOG[State.EXPORTING][0],
     "count due": 500,
+    "the newest due that is older": 500,
+    **dict.fromkeys(("how many are newer", "how many are between"), 500),
     "of a page": 100,
     "stored of a list": 500,
     "under way of a list": 500,
@@ -459,6 +479,8 @@ MOST_ROWS = {
 }
 # What failed and was cancelled is looked through for an asset: no index tells of it.
 MOST_REMOVED = {"found by asset": FAILED, "requests found by asset": FAILED}
+# Their places in Uplynk's list are counted among all that is under way.
+MOST_REMOVED |= dict.fromkeys(("how many are newer", "how many are between"), 9_000)
 # These sort the little that they find: to lock it in one order, to sum it up, to show the newest
 # first, or as so little is due.
 SORTED = {

@@ -1,90 +1,28 @@
 """Survey: many jobs are looked at through Uplynk's list, whatever that is like."""
 
-from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from random import Random
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import select
-from sqlalchemy.orm import Session, sessionmaker
 
-from models import Breaker, Export, State, StopCause, Survey
-from tests.factories import ACCOUNT, Clock, an_asset, build_export
-from tests.uplynk import Course, End, Killed, Plans, Uplynk
+from models import Breaker, Export, State, StopCause
+from tests.crowd import AGE, Listed, crowd, every, on_record, polled, with_pages
+from tests.factories import ACCOUNT, Clock, an_asset
+from tests.uplynk import Course, End, Killed, Plans
 from worker.cloudslicer import Job, JobState
-from worker.cloudslicer.reply import REFUSED
-from worker.errors import Permanent, Transient
+from worker.errors import Transient
+from worker.pace import JITTER
 from worker.steps import Kit, Report, Step, Wake, poll
 from worker.steps.survey import FEW, REST, REST_REFUSED, TURN
 
-Sessions = sessionmaker[Session]
-
-AGE = timedelta(minutes=10)
-SOON, LATEST = timedelta(seconds=48), timedelta(seconds=60)  # a tenth of that, and its jitter
-
-
-class Listed(Uplynk):
-    """An Uplynk whose list is as a test wants it."""
-
-    most: int | None = None  # a longer page is refused
-    cut: int | None = None  # a longer page is cut
-
-    def __init__(self, clock: Clock, *, course: Callable[[str], Course]) -> None:
-        super().__init__(clock, course=course)
-        self.shown: Callable[[list[Job]], list[Job]] = lambda jobs: jobs
-        self.asked: list[tuple[int, int]] = []
-
-    def list_jobs(self, *, limit: int, skip: int = 0) -> list[Job]:
-        """Return a page of what is shown of the list."""
-        self.asked.append((skip, limit))
-        every = super().list_jobs(limit=1_000_000)
-        if self.most is not None and limit > self.most:
-            raise Permanent(REFUSED, "limit")
-        return self.shown(every)[skip : skip + min(limit, self.cut or limit)]
+SOON, LATEST = timedelta(seconds=59), AGE / 10
 
 
 @pytest.fixture
 def uplynk(clock: Clock, plans: Plans) -> Listed:
     return Listed(clock, course=plans)
-
-
-def crowd(kit: Kit, uplynk: Uplynk, count: int, *, due: int | None = None) -> list[Export]:
-    """Return so many exports with a job each, the oldest first.
-
-    The last `due` of them have been due for as long as one waits for others.
-    """
-    now, later = kit.now(), kit.now() + timedelta(minutes=3)
-    exports = []
-    for number in range(count):
-        job = uplynk.create_export(asset := an_asset(), aaclc=False)
-        is_due = due is None or number >= count - due
-        exports.append(
-            build_export(
-                state=State.EXPORTING,
-                asset=asset,
-                job_id=job.id,
-                job_state=job.word,
-                job_created_at=now - AGE,
-                begun_at=now - AGE,
-                created_at=now - AGE,
-                due_at=now - kit.settings.poll_min if is_due else later,
-            )
-        )
-    with kit.sessions.begin() as session:
-        session.add_all(exports)
-    return exports
-
-
-def every(kit: Kit) -> Sequence[Export]:
-    with kit.sessions.begin() as session:
-        return session.scalars(select(Export).order_by(Export.created_at)).all()
-
-
-def on_record(kit: Kit) -> Survey:
-    with kit.sessions.begin() as session:
-        return session.get_one(Survey, ACCOUNT)
 
 
 def one(kit: Kit, export: Export) -> Export:
@@ -95,18 +33,6 @@ def one(kit: Kit, export: Export) -> Export:
 def wait_of(kit: Kit, export: Export) -> timedelta:
     assert export.due_at is not None
     return export.due_at - kit.now()
-
-
-def polled(kit: Kit, clock: Clock, *, messages: int = 50) -> list[Report]:
-    """Poll as often as the reports ask for it, at once or in a moment."""
-    reports = []
-    for _ in range(messages):
-        reports.append(poll(kit))
-        [at] = [wake.at for wake in reports[-1].wakes if wake.step is Step.POLL]
-        if at is not None and at > clock() + kit.settings.poll_min:
-            return reports
-        clock.time = max(at or clock(), clock())
-    pytest.fail(f"after {messages} messages there is still something to do")
 
 
 def test_many_are_looked_at_with_a_call_for_each_page(
@@ -129,19 +55,18 @@ def test_few_are_asked_for_one_by_one(kit: Kit, uplynk: Listed, plans: Plans) ->
     assert (plans.calls["list"], plans.calls["get"]) == (0, FEW)
 
 
-def test_few_of_many_wait_a_moment_for_company_and_are_asked_for_one_by_one(
+def test_few_of_many_wait_a_moment_for_company(
     kit: Kit, uplynk: Listed, plans: Plans, clock: Clock
 ) -> None:
-    kit = replace(kit, settings=kit.settings.model_copy(update={"jobs_per_page": 10}))
-    kit = replace(kit, page_size=type(kit.page_size)(10, now=kit.now))
-    crowd(kit, uplynk, 600, due=FEW + 2)  # sixty pages
+    kit = with_pages(kit, 10)
+    crowd(kit, uplynk, 600, due=FEW)
     clock.move(seconds=-1)
     report = poll(kit)  # others may be due in a moment
     assert report.facts == {"looked": 0, "done": 0}
     assert report.wakes == (Wake(Step.POLL, at=clock() + timedelta(seconds=1)),)
     clock.move(seconds=1)
-    assert poll(kit).facts == {"looked": FEW + 2, "done": 0}
-    assert (plans.calls["list"], plans.calls["get"]) == (0, FEW + 2)
+    assert poll(kit).facts == {"looked": FEW, "done": 0}
+    assert (plans.calls["list"], plans.calls["get"]) == (0, FEW)
 
 
 def test_jobs_that_are_due_one_after_the_other_are_looked_at_together(
@@ -381,7 +306,7 @@ def test_what_the_list_says_of_a_job_that_runs_is_set_down(kit: Kit, uplynk: Lis
     poll(kit)
     told = one(kit, exports[1])
     assert (told.job_state, told.job_progress, told.job_error) == ("waiting", "43 %", "try 1")
-    assert SOON <= wait_of(kit, told) <= LATEST
+    assert SOON * (1 - JITTER) <= wait_of(kit, told) <= LATEST
     assert one(kit, exports[2]).attempts == 0
     assert {export.polls for export in every(kit)} == {1}
 

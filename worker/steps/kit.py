@@ -65,12 +65,15 @@ class Kit:
     lengths: Lengths = field(default_factory=Lengths)
     courier: Courier = field(default_factory=Courier)
 
-    def until_next_look(self, age: timedelta) -> timedelta:
-        """Return how long to wait before a job of this age is looked at again."""
+    def until_next_look(self, age: timedelta, *, alone: bool = True) -> timedelta:
+        """Return how long to wait before a job of this age is looked at again.
+
+        One that is looked at `alone` is to drift apart from others, and those on a page are not.
+        """
         return pace.next_look(
             age,
             ratio=self.settings.poll_ratio,
             least=self.settings.poll_min,
             most=self.settings.poll_max,
-            random=self.random,
+            random=self.random if alone else None,
         )

@@ -4,13 +4,13 @@ from datetime import datetime
 
 from sqlalchemy import ColumnElement
 
-from models import Export, State, claims
+from models import Export, State, claims, places
 from worker.cloudslicer.allowance import Kind
 from worker.steps import probe
 from worker.steps.kit import Kit
 from worker.steps.look import look
 from worker.steps.report import Report, Step, Wake
-from worker.steps.survey import FEW, Seen, is_worthwhile, survey
+from worker.steps.survey import FEW, Seen, survey
 
 # One message looks at so many jobs one by one at the most, and goes on for half a claim: then other
 # short steps get their turn. What was claimed and not looked at is given back.
@@ -24,7 +24,7 @@ def poll(kit: Kit) -> Report:
     begun, account = kit.now(), kit.slicer.owner
     until = begun + kit.settings.claim / 2
     with kit.sessions.begin() as session:
-        due = claims.count_due(session, State.EXPORTING, now=begun, account=account)
+        due = places.due(session, by=begun, account=account).number
         under_way = claims.count(session, (State.EXPORTING,), account=account)
         oldest = claims.next_due(session, State.EXPORTING, account=account)
     wakes: list[Wake] = []
@@ -34,7 +34,7 @@ def poll(kit: Kit) -> Report:
     if due and oldest is not None and under_way > FEW and oldest + kit.settings.poll_min > begun:
         # others are due in a moment, and all together cost less
         seen = Seen(busy_until=oldest + kit.settings.poll_min)
-    elif is_worthwhile(due, of=under_way, a_page=kit.page_size.size):
+    elif due > FEW:
         seen = survey(kit, until=until)
     if seen.due_by is not None:
         looked += _one_by_one(kit, wakes, until=until, only=claims.DUE_BY, by=seen.due_by)

@@ -1,36 +1,38 @@
 """Survey: where many jobs are due, Uplynk's list is read instead of asking for each of them.
 
 One worker at a time reads it, page by page, until it has seen every job that was due when it began.
-A page tells of all the jobs on it: those that would be due a moment later get their next time as
-well, so that looks at jobs which wait together come together.
+It begins where the newest of these is, as far as our own records tell, and passes over what is not
+due (`models.places`). Where the list turns out not to have the newest job first, or many are not
+seen where they should be, all of it is read, from its top.
 
 A list may be in any order, move while it is read, leave jobs out, or be refused. What it does not
 show is asked for one by one.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import Row, String, Text, case, literal, select, update
+from sqlalchemy import Row, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from models import Export, State, Survey, claims
+from models import State, Survey, claims, places
 from models.database import inserted
-from worker.cloudslicer import Job, JobState
+from worker.cloudslicer import Job
 from worker.cloudslicer.allowance import Kind
 from worker.errors import ClaimLost, ExportError, Permanent, Transient
-from worker.logs import about, forget, get_logger
-from worker.steps import listing, look, withdraw
+from worker.logs import forget, get_logger
+from worker.steps import listing, page
 from worker.steps.kit import Kit
 from worker.steps.report import Wake
 
 # So few are asked for one by one, however long the list is.
 FEW = 10
-# A page is worth it where it saves a quarter of its price now; the rest it saves later.
+# A page is worth it where it saves a quarter of its price now; the rest it saves later. One that
+# is read where a job is due, is.
 LEAST_DUE_A_PAGE = 0.25
 # How long one page may take before another worker takes over. Both would set down the same.
 TURN = timedelta(seconds=10)
@@ -38,25 +40,11 @@ TURN = timedelta(seconds=10)
 # see: it costs no more than a fiftieth of what asking one by one would.
 MOST_BARREN_PAGES = 3
 MOST_BARREN_PART = 50
+# A list that shows less of what is due is let be.
+MOST_UNSEEN = 0.5
 # How long it is let be after it did not show what was due, and after it was refused.
 REST = timedelta(minutes=1)
 REST_REFUSED = timedelta(minutes=10)
-
-_COLUMNS = (
-    Export.id,
-    Export.job_id,
-    Export.due_at,
-    Export.job_state,
-    Export.job_progress,
-    Export.job_error,
-    Export.attempts,
-    Export.stop_told_at,
-    Export.unwanted_since,
-    Export.job_created_at,
-    Export.begun_at,
-    Export.created_at,
-    Export.state_since,
-)
 
 _log = get_logger(__name__)
 
@@ -82,18 +70,55 @@ class Seen:
 
 @dataclass(slots=True)
 class _Turn:
-    """This worker's part of a reading."""
+    """This worker's part of a reading.
+
+    Attributes:
+        claim: the worker's.
+        begun_at: what was due by then is to be seen.
+        due: how many are due by then.
+        unseen: how many of these are still to be seen.
+        skip: where it reads on.
+        is_whole: it passes over nothing.
+        has_passed: it did, on its way.
+        has_ended: there is nothing to see from `skip` on; or it can't be told where.
+        is_disordered: the list does not have the newest job first.
+        barren: how many pages in a row showed none of ours, or nothing new.
+        known: the jobs of the page before.
+    """
 
     claim: UUID
     begun_at: datetime
+    due: int
+    unseen: int
     skip: int
-    unseen: int = 0
+    is_whole: bool
+    has_passed: bool
+    has_ended: bool = False
+    is_disordered: bool = False
     barren: int = 0
-    known: frozenset[str] = frozenset()  # the jobs of the page before
+    known: frozenset[str] = frozenset()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether all was seen, there is no more to see, or pages do not pay."""
+        most_barren = max(MOST_BARREN_PAGES, self.unseen // MOST_BARREN_PART)
+        return self.unseen <= 0 or self.has_ended or self.barren >= most_barren
+
+    @property
+    def is_telling(self) -> bool:
+        """Whether what was not seen so far is surely not in the part of the list that was read."""
+        return self.is_whole or not (self.has_passed or self.is_disordered)
+
+    def read_all(self) -> None:
+        """Pass over nothing any more, and go back to the top for what was passed over."""
+        self.is_whole, self.has_ended = True, False
+        if self.has_passed:
+            self.skip, self.has_passed = 0, False
+            self.barren, self.known = 0, frozenset()
 
 
 def is_worthwhile(due: int, *, of: int, a_page: int) -> bool:
-    """Return whether reading the list costs less than asking for each of those that are due.
+    """Return whether reading all of the list costs less than asking for each that is due.
 
     Args:
         due: how many are.
@@ -118,7 +143,14 @@ def survey(kit: Kit, *, until: datetime) -> Seen:
 
 def _read(kit: Kit, turn: _Turn, seen: Seen, until: datetime) -> None:
     try:
-        _read_on(kit, turn, seen, until)
+        while not turn.is_over:
+            is_time = kit.stopping() or kit.circuit.is_open or kit.now() >= until
+            if is_time or not kit.allowance.take(Kind.POLL):
+                _leave(kit, turn)
+                return
+            _read_page(kit, turn, seen)
+            if turn.is_over and _is_worth_all(kit, turn):
+                turn.read_all()
     except ExportError as error:
         if isinstance(error, Transient) and error.is_asked_too_much:
             # one by one it would be more still
@@ -127,40 +159,45 @@ def _read(kit: Kit, turn: _Turn, seen: Seen, until: datetime) -> None:
             return
         rest = REST_REFUSED if isinstance(error, Permanent) else REST
         _end(kit, turn, rest=rest, why=f"{error.code}: {error.message}")
-        seen.due_by = turn.begun_at
-
-
-def _read_on(kit: Kit, turn: _Turn, seen: Seen, until: datetime) -> None:
-    while turn.unseen > 0:
-        is_over = kit.stopping() or kit.circuit.is_open or kit.now() >= until
-        if is_over or not kit.allowance.take(Kind.POLL):
-            _leave(kit, turn)
-            return
-        page = listing.page(kit, turn.skip)
-        if not page:
-            break
-        seen.pages += 1
-        _see(kit, turn, seen, page)
-        _log.debug("page of jobs read", jobs=len(page))
-        if turn.barren >= max(MOST_BARREN_PAGES, turn.unseen // MOST_BARREN_PART):
-            break
-    shows_enough = turn.unseen <= FEW
-    why = None if shows_enough else f"Uplynk's list did not show {turn.unseen} jobs that were due"
-    _end(kit, turn, rest=None if shows_enough else REST, why=why)
+    else:
+        shows_enough = not turn.is_telling or turn.unseen <= max(FEW, turn.due * MOST_UNSEEN)
+        why = f"Uplynk's list did not show {turn.unseen} jobs that were due"
+        _end(kit, turn, rest=None if shows_enough else REST, why=None if shows_enough else why)
     seen.due_by = turn.begun_at
 
 
-def _see(kit: Kit, turn: _Turn, seen: Seen, page: Sequence[Job]) -> None:
+def _is_worth_all(kit: Kit, turn: _Turn) -> bool:
+    """Return whether what was not seen is to be looked for in all of the list."""
+    if turn.is_telling:
+        return False
+    with kit.sessions.begin() as session:
+        under_way = claims.count(session, (State.EXPORTING,), account=kit.slicer.owner)
+    return is_worthwhile(turn.unseen, of=under_way, a_page=kit.page_size.size)
+
+
+def _read_page(kit: Kit, turn: _Turn, seen: Seen) -> None:
+    jobs = listing.page(kit, turn.skip)
+    if not jobs:
+        turn.has_ended = True
+        return
+    seen.pages += 1
+    _see(kit, turn, seen, jobs)
+    _log.debug("page of jobs read", jobs=len(jobs))
+
+
+def _see(kit: Kit, turn: _Turn, seen: Seen, jobs: Sequence[Job]) -> None:
     """Set down a page in one transaction."""
-    is_new = not turn.known.issuperset(job.id for job in page)
-    turn.skip += len(page)
-    turn.known = frozenset(job.id for job in page)
+    is_new = not turn.known.issuperset(job.id for job in jobs)
+    turn.skip += len(jobs)
+    turn.known = frozenset(job.id for job in jobs)
+    rows: list[Row[Any]] = []
     try:
         with kit.sessions.begin() as session:
             _go_on(kit, session, turn)
-            ids = [job.id for job in page]
-            rows = claims.of_jobs(session, ids, now=kit.now(), columns=_COLUMNS)
-            seen.wakes += _set_down(kit, session, rows, page)
+            rows = page.exports(kit, session, jobs)
+            wakes = page.set_down(kit, session, rows, jobs)
+            _pass_over(kit, session, turn, rows)
+        seen.wakes += wakes
     except (SQLAlchemyError, ClaimLost):
         raise
     except Exception:  # noqa: BLE001  (the boundary of a batch; its jobs are asked for one by one)
@@ -168,88 +205,40 @@ def _see(kit: Kit, turn: _Turn, seen: Seen, page: Sequence[Job]) -> None:
         forget("export_id")
         rows = []
     seen.looked += len(rows)
-    turn.unseen -= sum(row.due_at <= turn.begun_at for row in rows)
+    turn.unseen -= _number_due(turn, rows)
     turn.barren = 0 if rows and is_new else turn.barren + 1
 
 
-def _set_down(
-    kit: Kit, session: Session, rows: Sequence[Row[Any]], page: Sequence[Job]
-) -> list[Wake]:
-    """Set down what the page says: of most jobs that they are as they were, and for others more."""
-    now = kit.now()
-    jobs = {job.id: job for job in page}
-    unchanged, goes_on, changed = list[Row[Any]](), list[Row[Any]](), list[UUID]()
-    for row in rows:
-        job = jobs[row.job_id]
-        if _is_to_be_asked_for(kit, row, job, now=now):
-            continue
-        if not _goes_on(row, job):
-            changed.append(row.id)
-        elif row.job_state == job.word and row.job_progress == (job.progress or None):
-            unchanged.append(row)
-        else:
-            goes_on.append(row)
-    _put_off(kit, session, unchanged, now=now)
-    _put_off(kit, session, goes_on, now=now, how_far=jobs)
-    if not changed:
-        return []
-    exports = session.scalars(
-        select(Export).where(Export.id.in_(changed)).execution_options(populate_existing=True)
-    ).all()
-    wakes: list[Wake] = []
-    for export in exports:
-        with about(export_id=export.id):
-            wakes += look.learned(kit, session, export, jobs[str(export.job_id)])
-    return list(dict.fromkeys(wakes))
+def _number_due(turn: _Turn, rows: Sequence[Row[Any]]) -> int:
+    return sum(row.due_at <= turn.begun_at for row in rows)
 
 
-def _is_to_be_asked_for(kit: Kit, row: Row[Any], job: Job, *, now: datetime) -> bool:
-    """Return whether the list is not enough: the job is to be stopped, or its URL is not told."""
-    if job.state is JobState.DONE and job.url is None:
-        return True
-    is_late = job.state not in withdraw.ENDED and look.is_late(kit, row, now=now)
-    return is_late or row.unwanted_since is not None
-
-
-def _goes_on(row: Row[Any], job: Job) -> bool:
-    """Return whether the job just runs on, as far as it may have come by now."""
-    return (
-        job.state not in withdraw.ENDED
-        and job.finished_at is None
-        and (not job.last_error or row.job_error == job.last_error)
-        and row.attempts == 0
-        and row.stop_told_at is None
-    )
-
-
-def _put_off(
-    kit: Kit,
-    session: Session,
-    rows: Sequence[Row[Any]],
-    *,
-    now: datetime,
-    how_far: Mapping[str, Job] | None = None,
-) -> None:
-    """Set down of these how far they are, if that is new, and when to look again."""
-    if not rows:
+def _pass_over(kit: Kit, session: Session, turn: _Turn, rows: Sequence[Row[Any]]) -> None:
+    """Go to the place of the next that is due, where that is not just behind this page."""
+    if turn.is_whole or not rows:
         return
-    times = {
-        row.id: now + kit.until_next_look(now - (row.job_created_at or row.state_since))
-        for row in rows
-    }
-    values = {"due_at": case(times, value=Export.id)}
-    if how_far is not None:
-        jobs = {row.id: how_far[row.job_id] for row in rows}
-        words = {each: literal(job.word, String) for each, job in jobs.items()}
-        progress = {each: literal(job.progress or None, Text) for each, job in jobs.items()}
-        values["job_state"] = case(words, value=Export.id)
-        values["job_progress"] = case(progress, value=Export.id)
-    session.execute(
-        update(Export)
-        .where(Export.id.in_(times))
-        .values(**values, polls=Export.polls + 1, claim=None, claimed_until=None)
-        .execution_options(synchronize_session=False)
-    )
+    turn.is_disordered = turn.has_ended = not page.is_newest_first(rows)
+    if turn.has_ended or _number_due(turn, rows) * 2 >= len(rows):
+        return
+    oldest, account = min(map(page.known_since, rows)), kit.slicer.owner
+    due = places.due(session, by=turn.begun_at, account=account, until=oldest)
+    if due.newest is None:
+        turn.has_ended = True
+        return
+    between = places.newer(session, than=due.newest, account=account, until=oldest)
+    _pass(kit, turn, between)
+
+
+def _pass(kit: Kit, turn: _Turn, number: int) -> None:
+    """Pass over so many that are not due; but for some, for whatever the list may lack.
+
+    Pages begin at the same places each time, so that those which are seen together once stay
+    together.
+    """
+    size = kit.page_size.size
+    place = (turn.skip + number - size // 2) // size * size
+    if place > turn.skip:
+        turn.skip, turn.has_passed = place, True
 
 
 def _begin(kit: Kit, seen: Seen) -> _Turn | None:
@@ -264,22 +253,42 @@ def _begin(kit: Kit, seen: Seen) -> _Turn | None:
         if row.claimed_until is not None and row.claimed_until > now:
             seen.busy_until = row.claimed_until
             return None
-        due = _unseen(session, row, now)
-        if row.begun_at is None or not due:
-            row.begun_at, row.skip = now, 0
-            due = claims.count_due(session, State.EXPORTING, now=now, account=account)
-        row.claim, row.claimed_until, row.rests_until, row.why = uuid4(), now + TURN, None, None
-        return _Turn(row.claim, row.begun_at, row.skip, unseen=due)
+        turn = _left(session, row, now) or _new(kit, session, now)
+        row.begun_at, row.skip, row.is_whole = turn.begun_at, turn.skip, turn.is_whole
+        row.claim, row.claimed_until, row.rests_until, row.why = turn.claim, now + TURN, None, None
+        return turn
 
 
-def _unseen(session: Session, row: Survey, now: datetime) -> int:
-    """Return how much there is to see for a reading that was left; 0 where that was long ago.
+def _left(session: Session, row: Survey, now: datetime) -> _Turn | None:
+    """Return the turn that goes on with a reading that was left; None where that was long ago.
 
     A place in a list that has moved on since is none.
     """
     if row.begun_at is None or row.claimed_until is None or now - row.claimed_until > REST:
-        return 0
-    return claims.count_due(session, State.EXPORTING, now=row.begun_at, account=row.account)
+        return None
+    due = places.due(session, by=row.begun_at, account=row.account).number
+    if not due:
+        return None
+    return _Turn(
+        uuid4(),
+        row.begun_at,
+        due=due,
+        unseen=due,
+        skip=row.skip,
+        is_whole=row.is_whole,
+        has_passed=not row.is_whole,
+    )
+
+
+def _new(kit: Kit, session: Session, now: datetime) -> _Turn:
+    account = kit.slicer.owner
+    due = places.due(session, by=now, account=account)
+    turn = _Turn(
+        uuid4(), now, due=due.number, unseen=due.number, skip=0, is_whole=False, has_passed=False
+    )
+    if due.newest is not None:
+        _pass(kit, turn, places.newer(session, than=due.newest, account=account))
+    return turn
 
 
 def _go_on(kit: Kit, session: Session, turn: _Turn) -> None:
@@ -288,12 +297,14 @@ def _go_on(kit: Kit, session: Session, turn: _Turn) -> None:
     Raises:
         ClaimLost: this took too long, and another worker reads on.
     """
-    _update(session, kit, turn, claimed_until=kit.now() + TURN, skip=turn.skip)
+    until = kit.now() + TURN
+    _update(session, kit, turn, claimed_until=until, skip=turn.skip, is_whole=turn.is_whole)
 
 
 def _leave(kit: Kit, turn: _Turn) -> None:
     with kit.sessions.begin() as session:
-        _update(session, kit, turn, claim=None, claimed_until=kit.now())
+        values = {"claim": None, "claimed_until": kit.now()}
+        _update(session, kit, turn, **values, skip=turn.skip, is_whole=turn.is_whole)
 
 
 def _end(kit: Kit, turn: _Turn, *, rest: timedelta | None, why: str | None) -> None:
@@ -309,6 +320,7 @@ def _end(kit: Kit, turn: _Turn, *, rest: timedelta | None, why: str | None) -> N
             claimed_until=None,
             begun_at=None,
             skip=0,
+            is_whole=False,
             rests_until=rests_until,
             why=why,
         )

@@ -1,0 +1,141 @@
+"""Page: what a page of Uplynk's list says of our exports, set down in a few statements.
+
+Jobs that would be due a moment later get their next time as well, so that looks at jobs which wait
+together come together: at the same part of their age, without the jitter of looks one by one.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Row, String, Text, case, literal, select, update
+from sqlalchemy.orm import Session
+
+from models import Export, claims
+from worker.cloudslicer import Job, JobState
+from worker.logs import about
+from worker.steps import look, withdraw
+from worker.steps.kit import Kit
+from worker.steps.report import Wake
+
+_COLUMNS = (
+    Export.id,
+    Export.job_id,
+    Export.due_at,
+    Export.job_state,
+    Export.job_progress,
+    Export.job_error,
+    Export.attempts,
+    Export.stop_told_at,
+    Export.unwanted_since,
+    Export.job_created_at,
+    Export.begun_at,
+    Export.created_at,
+    Export.state_since,
+)
+
+# Of a list in no order half would be.
+LEAST_IN_ORDER = 0.75
+
+
+def exports(kit: Kit, session: Session, page: Sequence[Job]) -> list[Row[Any]]:
+    """Return those of our exports under way that are on the page and free, in its order, locked."""
+    rows = claims.of_jobs(session, [job.id for job in page], now=kit.now(), columns=_COLUMNS)
+    by_job = {row.job_id: row for row in rows}
+    return [by_job[job_id] for job_id in {job.id: None for job in page} if job_id in by_job]
+
+
+def known_since(row: Row[Any]) -> datetime:
+    """Return since when its job is known."""
+    since: datetime = row.job_created_at or row.state_since
+    return since
+
+
+def is_newest_first(rows: Sequence[Row[Any]]) -> bool:
+    """Return whether these came as a list has them that begins with the newest job.
+
+    Those that are half of the rows apart are compared: next to each other they are as those who
+    asked for them at once happened to hear of them.
+    """
+    times = [known_since(row) for row in rows]
+    half = len(times) // 2
+    pairs = zip(times[:half], times[-half:], strict=True) if half else ()
+    return sum(one >= other for one, other in pairs) >= LEAST_IN_ORDER * half
+
+
+def set_down(
+    kit: Kit, session: Session, rows: Sequence[Row[Any]], page: Sequence[Job]
+) -> list[Wake]:
+    """Set down what the page says: of most jobs that they are as they were, and for others more."""
+    now = kit.now()
+    jobs = {job.id: job for job in page}
+    unchanged, goes_on, changed = list[Row[Any]](), list[Row[Any]](), list[UUID]()
+    for row in rows:
+        job = jobs[row.job_id]
+        if _is_to_be_asked_for(kit, row, job, now=now):
+            continue
+        if not _goes_on(row, job):
+            changed.append(row.id)
+        elif row.job_state == job.word and row.job_progress == (job.progress or None):
+            unchanged.append(row)
+        else:
+            goes_on.append(row)
+    _put_off(kit, session, unchanged, now=now)
+    _put_off(kit, session, goes_on, now=now, how_far=jobs)
+    if not changed:
+        return []
+    exports = session.scalars(
+        select(Export).where(Export.id.in_(changed)).execution_options(populate_existing=True)
+    ).all()
+    wakes: list[Wake] = []
+    for export in exports:
+        with about(export_id=export.id):
+            wakes += look.learned(kit, session, export, jobs[str(export.job_id)])
+    return list(dict.fromkeys(wakes))
+
+
+def _is_to_be_asked_for(kit: Kit, row: Row[Any], job: Job, *, now: datetime) -> bool:
+    """Return whether the list is not enough: the job is to be stopped, or its URL is not told."""
+    if job.state is JobState.DONE and job.url is None:
+        return True
+    is_late = job.state not in withdraw.ENDED and look.is_late(kit, row, now=now)
+    return is_late or row.unwanted_since is not None
+
+
+def _goes_on(row: Row[Any], job: Job) -> bool:
+    """Return whether the job just runs on, as far as it may have come by now."""
+    return (
+        job.state not in withdraw.ENDED
+        and job.finished_at is None
+        and (not job.last_error or row.job_error == job.last_error)
+        and row.attempts == 0
+        and row.stop_told_at is None
+    )
+
+
+def _put_off(
+    kit: Kit,
+    session: Session,
+    rows: Sequence[Row[Any]],
+    *,
+    now: datetime,
+    how_far: Mapping[str, Job] | None = None,
+) -> None:
+    """Set down of these how far they are, if that is new, and when to look again."""
+    if not rows:
+        return
+    times = {row.id: now + kit.until_next_look(now - known_since(row), alone=False) for row in rows}
+    values = {"due_at": case(times, value=Export.id)}
+    if how_far is not None:
+        jobs = {row.id: how_far[row.job_id] for row in rows}
+        words = {each: literal(job.word, String) for each, job in jobs.items()}
+        progress = {each: literal(job.progress or None, Text) for each, job in jobs.items()}
+        values["job_state"] = case(words, value=Export.id)
+        values["job_progress"] = case(progress, value=Export.id)
+    session.execute(
+        update(Export)
+        .where(Export.id.in_(times))
+        .values(**values, polls=Export.polls + 1, claim=None, claimed_until=None)
+        .execution_options(synchronize_session=False)
+    )
