@@ -83,8 +83,8 @@ QUERIES: Mapping[str, Query] = {
     "how many are due, and the newest of them": lambda session, now: places.due(
         session, by=now, account=ACCOUNT
     ),
-    "the place in the list of one amid them": lambda session, now: places.newer(
-        session, than=now - timedelta(seconds=WAITING // 2), account=ACCOUNT
+    "the place in the list of one amid them": lambda session, now: places.between(
+        session, now, now - timedelta(seconds=WAITING // 2), account=ACCOUNT
     ),
     "claim 50 for a look": _take(State.EXPORTING, 50),
     "whose turn it is, and its oldest": lambda session, now: admission.next_one(

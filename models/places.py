@@ -1,8 +1,8 @@
 """Places: where in Uplynk's list of jobs those are that are due, as far as our records can tell.
 
 The list is taken to have the newest job first (uplynk-api: it is open). It shows others' jobs as
-well, and those that have ended: so what is counted here is a place that a job is surely not before,
-unless the list lacks jobs that we hold to be under way.
+well, and those that have ended: so what is counted here is a place that a job is not before. Unless
+the list lacks jobs that we hold to be under way, or we learned of some long after they were made.
 """
 
 from dataclasses import dataclass
@@ -36,12 +36,11 @@ def _summed(rows: Select[datetime | None]) -> Select[int, datetime | None]:
 
 _DUE = _summed(_UNDER_WAY.where(DUE_BY))
 _DUE_NO_NEWER = _summed(_UNDER_WAY.where(DUE_BY, _IS_NO_NEWER))
-# that they have a due_at is true of them all (see claims.count)
-_OF_ALL = _UNDER_WAY.where(Export.due_at.is_not(None))
-_NEWER = _summed(_OF_ALL.where(Export.job_created_at > bindparam("than")))
 _BETWEEN = _summed(
-    _OF_ALL.where(
-        Export.job_created_at > bindparam("than"), Export.job_created_at < bindparam("until")
+    _UNDER_WAY.where(
+        Export.due_at.is_not(None),  # true of them all (see claims.count)
+        Export.job_created_at > bindparam("oldest"),
+        Export.job_created_at < bindparam("newest"),
     )
 )
 
@@ -66,8 +65,8 @@ def due(session: Session, *, by: datetime, account: str, until: datetime | None 
     return Due(number, newest)
 
 
-def newer(session: Session, *, than: datetime, account: str, until: datetime | None = None) -> int:
-    """Return how many jobs of ours under way are newer than that, and older than `until`."""
-    query = _NEWER if until is None else _BETWEEN
-    number, _ = session.execute(query, {"than": than, "of": account, "until": until}).one()
+def between(session: Session, newest: datetime, oldest: datetime, *, account: str) -> int:
+    """Return how many jobs of ours under way are older than `newest`, and newer than `oldest`."""
+    values = {"newest": newest, "oldest": oldest, "of": account}
+    number, _ = session.execute(_BETWEEN, values).one()
     return number

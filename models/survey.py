@@ -25,6 +25,10 @@ class Survey(Base):
     claimed_until: Mapped[datetime | None]
     begun_at: Mapped[datetime | None]
     skip: Mapped[int] = mapped_column(default=0)  # how many jobs of the list were read or passed
+    has_passed: Mapped[bool] = mapped_column(default=False, server_default=false())
     is_whole: Mapped[bool] = mapped_column(default=False, server_default=false())
+    # how many that were due when it began, and are not seen yet
+    unseen: Mapped[int] = mapped_column(default=0, server_default="0")
+    read_by: Mapped[datetime | None]  # when the last one began; what it missed is asked for first
     rests_until: Mapped[datetime | None]  # not read before: it was refused, or of no use
     why: Mapped[str | None] = mapped_column(Text)  # it rests

@@ -158,14 +158,10 @@ QUERIES: dict[str, tuple[str, Query]] = {
             session, by=NOW, account=ACCOUNT, until=NOW - timedelta(minutes=30)
         ),
     ),
-    "how many are newer": (
-        DUE,
-        lambda session: places.newer(session, than=AN_HOUR_AGO, account=ACCOUNT),
-    ),
     "how many are between": (
         DUE,
-        lambda session: places.newer(
-            session, than=AN_HOUR_AGO, account=ACCOUNT, until=NOW - timedelta(minutes=30)
+        lambda session: places.between(
+            session, NOW - timedelta(minutes=30), AN_HOUR_AGO, account=ACCOUNT
         ),
     ),
     "of a page": (
@@ -464,7 +460,7 @@ MOST_ROWS = {
     "the window": BACKLOG[State.EXPORTING][0],
     "count due": 500,
     "the newest due that is older": 500,
-    **dict.fromkeys(("how many are newer", "how many are between"), 500),
+    "how many are between": 500,
     "of a page": 100,
     "stored of a list": 500,
     "under way of a list": 500,
@@ -480,7 +476,7 @@ MOST_ROWS = {
 # What failed and was cancelled is looked through for an asset: no index tells of it.
 MOST_REMOVED = {"found by asset": FAILED, "requests found by asset": FAILED}
 # Their places in Uplynk's list are counted among all that is under way.
-MOST_REMOVED |= dict.fromkeys(("how many are newer", "how many are between"), 9_000)
+MOST_REMOVED["how many are between"] = 9_000
 # These sort the little that they find: to lock it in one order, to sum it up, to show the newest
 # first, or as so little is due.
 SORTED = {

@@ -1,15 +1,19 @@
 """Places: the list is read where jobs are due, and all of it where they are not found there."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
+from models import State, Survey, claims
 from tests.crowd import APART, Listed, crowd, every, fall_due, on_record, polled, with_pages
-from tests.factories import Clock, an_asset
+from tests.factories import ACCOUNT, Clock, an_asset
 from tests.uplynk import Course, End, Killed, Plans
-from worker.cloudslicer import Job
+from worker.cloudslicer import Job, JobState
+from worker.errors import ExportError, Permanent, Transient
 from worker.steps import Kit, poll
-from worker.steps.survey import FEW, TURN
+from worker.steps.reading import TURN
+from worker.steps.survey import FEW, REST
 
 
 @pytest.fixture
@@ -21,15 +25,20 @@ def places(uplynk: Listed) -> list[int]:
     return [skip for skip, _ in uplynk.asked]
 
 
+def told(plans: Plans) -> tuple[int, int]:
+    """Return how many pages were asked for, and how many jobs one by one."""
+    return plans.calls["list"], plans.calls["get"]
+
+
 def test_a_reading_begins_where_the_newest_is_that_is_due(
     kit: Kit, uplynk: Listed, plans: Plans
 ) -> None:
     exports = crowd(kit, uplynk, 1000, due=0)
     fall_due(kit, exports[:120])  # the oldest, which the list has last
     poll(kit)
-    assert places(uplynk) == [800, 900]
+    assert places(uplynk) == [850, 950]
     assert plans.calls["get"] == 0
-    assert [export.polls for export in every(kit)] == [1] * 200 + [0] * 800
+    assert [export.polls for export in every(kit)] == [1] * 150 + [0] * 850
 
 
 def test_what_is_not_due_is_passed_over(kit: Kit, uplynk: Listed, plans: Plans) -> None:
@@ -38,20 +47,21 @@ def test_what_is_not_due_is_passed_over(kit: Kit, uplynk: Listed, plans: Plans) 
     fall_due(kit, exports[1000:1020])
     fall_due(kit, exports[-40:])
     poll(kit)
-    assert places(uplynk) == [0, 900, 1900]
+    assert places(uplynk) == [0, 950, 1900]
     assert plans.calls["get"] == 0
-    assert all(export.polls == 1 for export in [*every(kit)[:30], *every(kit)[1000:1020]])
+    polls = [export.polls for export in every(kit)]
+    assert {*polls[:30], *polls[1000:1020], *polls[-40:]} == {1}
 
 
+@pytest.mark.parametrize("first", [0, 25, 50, 75, 99])
 def test_few_that_are_far_apart_are_seen_with_a_page_each(
-    kit: Kit, uplynk: Listed, plans: Plans
+    kit: Kit, uplynk: Listed, plans: Plans, first: int
 ) -> None:
-    exports = crowd(kit, uplynk, 3000, due=0)
-    fall_due(kit, exports[::200])
+    exports = crowd(kit, uplynk, 2400, due=0)
+    fall_due(kit, exports[first::200])
     poll(kit)
-    assert plans.calls["list"] <= 15
-    assert plans.calls["get"] == 0
-    assert all(export.polls == 1 for export in every(kit)[::200])
+    assert (plans.calls["list"], plans.calls["get"]) == (12, 0)
+    assert all(export.polls == 1 for export in every(kit)[first::200])
 
 
 def test_a_list_has_others_jobs_too_and_what_has_ended(
@@ -64,7 +74,7 @@ def test_a_list_has_others_jobs_too_and_what_has_ended(
     polled(kit, clock)
     assert all(export.polls == 1 for export in every(kit)[:200])
     assert plans.calls["get"] == 0
-    assert places(uplynk)[0] == 300
+    assert places(uplynk)[0] == 350
     assert plans.calls["list"] <= 6
 
 
@@ -72,30 +82,36 @@ def test_each_is_looked_at_once_in_its_time_however_many_wait(
     kit: Kit, uplynk: Listed, plans: Plans, clock: Clock
 ) -> None:
     kit = with_pages(kit, 40)
-    exports = crowd(kit, uplynk, 2000)  # fifty pages
+    exports = crowd(kit, uplynk, 2000)  # fifty pages, of which each takes a second
+    slow = Course(before=lambda: clock.move(seconds=1))
     with kit.sessions.begin() as session:
         for number, export in enumerate(exports):  # due at any time
             session.add(export)
             export.due_at = clock() + timedelta(seconds=number * 7 % 300)
             export.job_created_at = clock() - timedelta(hours=20) + number * APART
-    for _ in range(60):
-        plans.plan("list", Course(before=lambda: clock.move(seconds=1)))
-    begun = clock()
-    while clock() - begun < timedelta(seconds=310):
-        poll(kit)
-        clock.move(seconds=1)
-    first, cycles = plans.calls["list"], 2
-    looks = sum(export.polls for export in every(kit))
-    for _ in range(60 * cycles):
-        plans.plan("list", Course(before=lambda: clock.move(seconds=1)))
-    begun = clock()
-    while clock() - begun < cycles * timedelta(seconds=300):
-        poll(kit)
-        clock.move(seconds=1)
-    assert first <= 60
-    assert sum(export.polls for export in every(kit)) - looks <= 1.25 * cycles * len(exports)
-    assert plans.calls["list"] - first <= 1.25 * cycles * 50
-    assert plans.calls["get"] == 0
+
+    def later(seconds: int) -> timedelta:
+        """Poll for so long; return how late the latest look was begun."""
+        for _ in range(seconds):
+            plans.plan("list", slow)
+        begun, late = clock(), timedelta()
+        while clock() - begun < timedelta(seconds=seconds):
+            with kit.sessions.begin() as session:
+                due = claims.next_due(session, State.EXPORTING, account=ACCOUNT)
+            late = max(late, clock() - (due or clock()))
+            poll(kit)
+            clock.move(seconds=1)
+        return late
+
+    later(310)  # by then what waits together is looked at together
+    looks, lists, gets = (sum(export.polls for export in every(kit)), *told(plans))
+    assert min(export.polls for export in every(kit)) >= 1
+    late, cycles = later(2 * 300), 2
+    assert min(export.polls for export in every(kit)) >= 1 + cycles
+    assert sum(export.polls for export in every(kit)) - looks <= 1.2 * cycles * len(exports)
+    assert told(plans)[0] - lists <= 1.2 * cycles * 50
+    assert told(plans)[1] == gets
+    assert late <= timedelta(seconds=5 + 50)  # POLL_MIN_SECONDS, and a reading of all
 
 
 def test_a_list_that_begins_with_the_oldest_is_read_from_its_top(
@@ -105,7 +121,7 @@ def test_a_list_that_begins_with_the_oldest_is_read_from_its_top(
     fall_due(kit, exports[200:400])
     uplynk.shown = lambda jobs: jobs[::-1]
     polled(kit, clock)
-    assert places(uplynk) == [100, 0, 100, 200, 300]
+    assert places(uplynk) == [150, 0, 100, 200, 300]
     assert plans.calls["get"] == 0
     assert all(export.polls for export in every(kit)[200:400])
 
@@ -146,7 +162,7 @@ def test_jobs_that_went_off_the_list_hide_none_of_those_behind_them(
     fall_due(kit, exports[:200])
     uplynk.shown = lambda jobs: jobs[300:]
     polled(kit, clock)
-    assert places(uplynk)[0] == 700  # the list ends before
+    assert places(uplynk)[0] == 750  # the list ends before
     assert plans.calls["get"] == 0
     assert all(export.polls == 1 for export in every(kit)[:200])
 
@@ -208,7 +224,7 @@ def test_where_a_killed_worker_passed_over_some_another_goes_on_behind_them(
         poll(kit)
     clock.move(seconds=TURN.total_seconds())
     poll(kit)
-    assert places(uplynk) == [600, 700, 700, 800]
+    assert places(uplynk) == [650, 750, 750, 850]
     assert all(export.polls == 1 for export in every(kit)[100:300])
 
 
@@ -221,8 +237,133 @@ def test_a_reading_of_all_that_was_left_is_gone_on_with_as_one(
     for _ in range(10):
         plans.plan("list", Course(before=lambda: clock.move(seconds=16)))
     poll(kit)  # half a claim is 30 s
-    assert places(uplynk) == [100, 0]
+    assert places(uplynk) == [150, 0]
     assert on_record(kit).is_whole
     polled(kit, clock)
-    assert places(uplynk) == [100, 0, 100, 200, 300]
-    assert not on_record(kit).is_whole
+    assert places(uplynk) == [150, 0, 100, 200, 300]
+    assert on_record(kit).begun_at is None
+
+
+def test_a_reading_that_was_left_and_passed_over_nothing_does_not_begin_again(
+    kit: Kit, uplynk: Listed, plans: Plans, clock: Clock
+) -> None:
+    exports = crowd(kit, uplynk, 600)
+    unseen = {export.job_id for export in exports[100:160]}
+    uplynk.shown = lambda jobs: [job for job in jobs if job.id not in unseen]
+    plans.plan("list", Course(before=lambda: clock.move(seconds=31)))  # half a claim is 30 s
+    polled(with_pages(kit, 100), clock)
+    assert places(uplynk) == [0, 100, 200, 300, 400, 500, 540]
+    assert plans.calls["get"] == 60
+    assert {export.polls for export in every(kit)} == {1}
+
+
+@pytest.mark.parametrize("hidden", [61, 140])
+def test_what_a_reading_does_not_show_is_asked_for_before_the_next(
+    kit: Kit, uplynk: Listed, plans: Plans, clock: Clock, hidden: int
+) -> None:
+    exports = crowd(kit, uplynk, 300)
+    unseen = {export.job_id for export in exports[100 : 100 + hidden]}
+    uplynk.shown = lambda jobs: [job for job in jobs if job.id not in unseen]
+    polled(with_pages(kit, 100), clock)
+    assert told(plans) == (4 if hidden < 100 else 3, hidden)  # the last is empty
+    assert {export.polls for export in every(kit)} == {1}
+
+
+def test_jobs_whose_url_is_not_told_have_no_page_read_again(
+    kit: Kit, uplynk: Listed, plans: Plans, clock: Clock
+) -> None:
+    exports = crowd(kit, uplynk, 1000, due=0)
+    fall_due(kit, exports[:200])
+    for export in exports[20:140]:
+        uplynk.finish(str(export.job_id), JobState.DONE)
+    uplynk.shown = lambda jobs: [replace(job, url=None) for job in jobs]
+    polled(with_pages(kit, 100), clock)
+    assert told(plans) == (3, 120)
+    assert {export.state for export in every(kit)[20:140]} == {State.DOWNLOADING}
+
+
+def test_what_is_missed_keeps_the_others_waiting_for_a_minute_at_the_most(
+    kit: Kit, uplynk: Listed, plans: Plans, clock: Clock
+) -> None:
+    exports = crowd(kit, uplynk, 600, due=0)
+    fall_due(kit, exports[:300])
+    unseen = {export.job_id for export in exports[:140]}
+    uplynk.shown = lambda jobs: [job for job in jobs if job.id not in unseen]
+    for _ in range(1000):
+        plans.plan("get", Course(before=lambda: clock.move(seconds=1)))
+    kit, begun = with_pages(kit, 100), clock()
+    poll(kit)
+    fall_due(kit, exports[300:])
+    lists = plans.calls["list"]
+    while plans.calls["list"] == lists and clock() - begun < 2 * REST:
+        before = clock()
+        poll(kit)
+    assert plans.calls["list"] > lists
+    assert before - begun <= REST + kit.settings.claim / 2
+
+
+def test_a_job_that_is_not_listed_yet_hides_no_other(
+    kit: Kit, uplynk: Listed, plans: Plans, clock: Clock
+) -> None:
+    exports = crowd(kit, uplynk, 1000, due=0)
+    with kit.sessions.begin() as session:
+        for number, export in enumerate(exports[-200:]):
+            session.add(export)
+            export.job_created_at = clock() - timedelta(seconds=20) + number * APART
+    fall_due(kit, exports[300:500])
+    uplynk.shown = lambda jobs: jobs[200:]
+    polled(kit, clock)
+    assert plans.calls["get"] == 0
+    assert plans.calls["list"] <= 5
+    assert all(export.polls == 1 for export in every(kit)[300:500])
+
+
+@pytest.mark.parametrize("error", [Permanent("uplynk_refused", "skip"), Transient("away", "slow")])
+def test_where_a_place_is_refused_the_list_is_read_from_its_top(
+    kit: Kit, uplynk: Listed, plans: Plans, clock: Clock, error: ExportError
+) -> None:
+    exports = crowd(kit, uplynk, 1000, due=0)
+    fall_due(kit, exports[:200])
+
+    def shown(jobs: list[Job]) -> list[Job]:
+        if uplynk.asked[-1][0] >= 700:
+            raise error
+        return jobs[300:]
+
+    uplynk.shown = shown
+    polled(kit, clock)
+    assert [place for place in places(uplynk) if place < 700] == [0, 100, 200, 300, 400, 500, 600]
+    assert plans.calls["get"] == 0
+    assert {export.polls for export in every(kit)[:200]} == {1}
+    assert on_record(kit).rests_until is None
+
+
+def test_where_pages_are_cut_it_begins_as_near(
+    kit: Kit, uplynk: Listed, plans: Plans, clock: Clock
+) -> None:
+    exports = crowd(kit, uplynk, 1000, due=0)
+    uplynk.cut = 25
+    fall_due(kit, exports[-60:])
+    polled(kit, clock)
+    assert kit.page_size.size == 25
+    uplynk.asked.clear()
+    clock.move(seconds=10)
+    fall_due(kit, exports[200:240])
+    poll(kit)
+    assert places(uplynk) == [744, 769, 794]
+    assert {limit for _, limit in uplynk.asked} == {100}
+    assert plans.calls["get"] == 0
+
+
+def test_what_the_release_before_left_on_record_is_no_reading(
+    kit: Kit, uplynk: Listed, plans: Plans, clock: Clock
+) -> None:
+    exports = crowd(kit, uplynk, 1000, due=0)
+    fall_due(kit, exports[:200])
+    with kit.sessions.begin() as session:
+        row = Survey(account=ACCOUNT, skip=0, is_whole=True, has_passed=True, unseen=7)
+        row.read_by = clock() - timedelta(hours=1)
+        session.add(row)
+    polled(kit, clock)
+    assert places(uplynk) == [750, 850, 950]
+    assert plans.calls["get"] == 0

@@ -15,7 +15,8 @@ from worker.cloudslicer import Job, JobState
 from worker.errors import Transient
 from worker.pace import JITTER
 from worker.steps import Kit, Report, Step, Wake, poll
-from worker.steps.survey import FEW, REST, REST_REFUSED, TURN
+from worker.steps.reading import TURN
+from worker.steps.survey import FEW, REST, REST_REFUSED
 
 SOON, LATEST = timedelta(seconds=59), AGE / 10
 

@@ -35,6 +35,11 @@ def look(age: timedelta, random: Random, *, ratio: float = 0.1) -> timedelta:
     return pace.next_look(age, ratio=ratio, least=LEAST, most=MOST, random=random)
 
 
+def test_without_jitter_a_look_comes_at_its_latest_time() -> None:
+    wait = pace.next_look(timedelta(seconds=100), ratio=0.1, least=LEAST, most=MOST, random=None)
+    assert wait == timedelta(seconds=10)
+
+
 @pytest.mark.parametrize(
     ("age_seconds", "latest_seconds", "earliest_seconds"),
     [

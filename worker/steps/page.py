@@ -35,11 +35,11 @@ _COLUMNS = (
     Export.state_since,
 )
 
-# Of a list in no order half would be.
-LEAST_IN_ORDER = 0.75
+# Exports that are on a page, these columns of them.
+Rows = Sequence[Row[Any]]
 
 
-def exports(kit: Kit, session: Session, page: Sequence[Job]) -> list[Row[Any]]:
+def exports(kit: Kit, session: Session, page: Sequence[Job]) -> Rows:
     """Return those of our exports under way that are on the page and free, in its order, locked."""
     rows = claims.of_jobs(session, [job.id for job in page], now=kit.now(), columns=_COLUMNS)
     by_job = {row.job_id: row for row in rows}
@@ -52,21 +52,19 @@ def known_since(row: Row[Any]) -> datetime:
     return since
 
 
-def is_newest_first(rows: Sequence[Row[Any]]) -> bool:
-    """Return whether these came as a list has them that begins with the newest job.
+def in_order(rows: Rows) -> tuple[int, int]:
+    """Return how many pairs of these came as a list has them that is newest first, and of how many.
 
     Those that are half of the rows apart are compared: next to each other they are as those who
     asked for them at once happened to hear of them.
     """
     times = [known_since(row) for row in rows]
     half = len(times) // 2
-    pairs = zip(times[:half], times[-half:], strict=True) if half else ()
-    return sum(one >= other for one, other in pairs) >= LEAST_IN_ORDER * half
+    pairs = zip(times[:half], times[len(times) - half :], strict=True)
+    return sum(one >= other for one, other in pairs), half
 
 
-def set_down(
-    kit: Kit, session: Session, rows: Sequence[Row[Any]], page: Sequence[Job]
-) -> list[Wake]:
+def set_down(kit: Kit, session: Session, rows: Rows, page: Sequence[Job]) -> list[Wake]:
     """Set down what the page says: of most jobs that they are as they were, and for others more."""
     now = kit.now()
     jobs = {job.id: job for job in page}
@@ -117,7 +115,7 @@ def _goes_on(row: Row[Any], job: Job) -> bool:
 def _put_off(
     kit: Kit,
     session: Session,
-    rows: Sequence[Row[Any]],
+    rows: Rows,
     *,
     now: datetime,
     how_far: Mapping[str, Job] | None = None,

@@ -9,8 +9,9 @@ from worker.cloudslicer.allowance import Kind
 from worker.steps import probe
 from worker.steps.kit import Kit
 from worker.steps.look import look
+from worker.steps.reading import Seen
 from worker.steps.report import Report, Step, Wake
-from worker.steps.survey import FEW, Seen, survey
+from worker.steps.survey import FEW, survey
 
 # One message looks at so many jobs one by one at the most, and goes on for half a claim: then other
 # short steps get their turn. What was claimed and not looked at is given back.
@@ -78,15 +79,15 @@ def _one_by_one(
             break
         wakes += look(kit, due.pop(0))
         looked += 1
-    _give_back(kit, due)
+    _give_back(kit, due, due_at=by or now)
     return looked
 
 
-def _give_back(kit: Kit, exports: list[Export]) -> None:
+def _give_back(kit: Kit, exports: list[Export], *, due_at: datetime) -> None:
     """Free what was claimed and not looked at, for the next message."""
     if not exports:
         return
     with kit.sessions.begin() as session:
         for export in exports:
             if held := claims.held(session, export.id, export.claim):
-                held.release(due_at=kit.now())
+                held.release(due_at=due_at)
