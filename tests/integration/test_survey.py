@@ -8,15 +8,16 @@ from uuid import uuid4
 import pytest
 
 from models import Breaker, Export, State, StopCause
-from tests.crowd import AGE, Listed, crowd, every, on_record, polled, with_pages
+from tests.crowd import AGE, APART, Listed, crowd, every, on_record, polled, with_pages
 from tests.factories import ACCOUNT, Clock, an_asset
 from tests.uplynk import Course, End, Killed, Plans
 from worker.cloudslicer import Job, JobState
 from worker.errors import Transient
 from worker.pace import JITTER
 from worker.steps import Kit, Report, Step, Wake, poll
+from worker.steps.poll import COMPANY, FEW
 from worker.steps.reading import TURN
-from worker.steps.survey import FEW, REST, REST_REFUSED
+from worker.steps.survey import REST, REST_REFUSED
 
 SOON, LATEST = timedelta(seconds=59), AGE / 10
 
@@ -51,23 +52,52 @@ def test_many_are_looked_at_with_a_call_for_each_page(
 
 
 def test_few_are_asked_for_one_by_one(kit: Kit, uplynk: Listed, plans: Plans) -> None:
-    crowd(kit, uplynk, FEW)
+    crowd(kit, uplynk, COMPANY, due=FEW)
     assert poll(kit).facts == {"looked": FEW, "done": 0}
     assert (plans.calls["list"], plans.calls["get"]) == (0, FEW)
 
 
-def test_few_of_many_wait_a_moment_for_company(
+def test_with_few_under_way_none_waits_for_others_and_some_share_a_page(
     kit: Kit, uplynk: Listed, plans: Plans, clock: Clock
 ) -> None:
+    exports = crowd(kit, uplynk, COMPANY, due=0)
+    with kit.sessions.begin() as session:
+        for export in exports[: FEW + 1]:
+            session.get_one(Export, export.id).due_at = clock()
+    assert poll(kit).facts == {"looked": COMPANY, "done": 0, "pages": 1}
+    assert (plans.calls["list"], plans.calls["get"]) == (1, 0)
+
+
+@pytest.mark.parametrize("due", [1, FEW, FEW + 1])
+def test_few_of_many_wait_a_moment_for_company_and_share_a_page(
+    kit: Kit, uplynk: Listed, plans: Plans, clock: Clock, due: int
+) -> None:
     kit = with_pages(kit, 10)
-    crowd(kit, uplynk, 600, due=FEW)
+    crowd(kit, uplynk, 600, due=due)
     clock.move(seconds=-1)
     report = poll(kit)  # others may be due in a moment
     assert report.facts == {"looked": 0, "done": 0}
     assert report.wakes == (Wake(Step.POLL, at=clock() + timedelta(seconds=1)),)
     clock.move(seconds=1)
-    assert poll(kit).facts == {"looked": FEW, "done": 0}
-    assert (plans.calls["list"], plans.calls["get"]) == (0, FEW)
+    assert poll(kit).facts == {"looked": 10, "done": 0, "pages": 1}
+    assert (plans.calls["list"], plans.calls["get"]) == (1, 0)
+
+
+def test_jobs_of_a_page_come_to_be_due_together_though_they_are_not_at_first(
+    kit: Kit, uplynk: Listed, plans: Plans, clock: Clock
+) -> None:
+    exports = crowd(kit, uplynk, 60, due=0)
+    with kit.sessions.begin() as session:
+        for number, export in enumerate(exports):  # one every six seconds
+            session.add(export)
+            export.due_at = clock() + timedelta(seconds=6 * number)
+            export.job_created_at = clock() - timedelta(hours=20) + number * APART
+    begun = clock()
+    while clock() - begun < timedelta(minutes=20):
+        poll(kit)
+        clock.move(seconds=1)
+    assert min(export.polls for export in every(kit)) >= 3
+    assert (plans.calls["list"], plans.calls["get"]) == (4, 0)  # of five minutes each
 
 
 def test_jobs_that_are_due_one_after_the_other_are_looked_at_together(

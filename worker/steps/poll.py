@@ -11,11 +11,16 @@ from worker.steps.kit import Kit
 from worker.steps.look import look
 from worker.steps.reading import Seen
 from worker.steps.report import Report, Step, Wake
-from worker.steps.survey import FEW, survey
+from worker.steps.survey import survey
 
 # One message looks at so many jobs one by one at the most, and goes on for half a claim: then other
 # short steps get their turn. What was claimed and not looked at is given back.
 MOST_AT_ONCE = 50
+# With more than so many under way one that is due waits for others, POLL_MIN_SECONDS long, and even
+# for one the list is read: that costs the same, and then they are due together.
+COMPANY = 10
+# With fewer under way so few that are due are asked for one by one.
+FEW = 2
 
 
 def poll(kit: Kit) -> Report:
@@ -31,11 +36,12 @@ def poll(kit: Kit) -> Report:
     wakes: list[Wake] = []
     # what is to be stopped waits neither for others nor for a long list
     looked = _one_by_one(kit, wakes, until=until, only=claims.IS_UNWANTED) if due else 0
-    seen = Seen(due_by=begun)
-    if due and oldest is not None and under_way > FEW and oldest + kit.settings.poll_min > begun:
+    seen, company_by = Seen(due_by=begun), (oldest or begun) + kit.settings.poll_min
+    has_company = under_way > COMPANY
+    if due and has_company and company_by > begun:
         # others are due in a moment, and all together cost less
-        seen = Seen(busy_until=oldest + kit.settings.poll_min)
-    elif due > FEW:
+        seen = Seen(busy_until=company_by)
+    elif due > FEW or (due and has_company):
         seen = survey(kit, until=until)
     if seen.due_by is not None:
         looked += _one_by_one(kit, wakes, until=until, only=claims.DUE_BY, by=seen.due_by)

@@ -23,7 +23,7 @@ from worker.steps import listing, page
 from worker.steps.kit import Kit
 from worker.steps.reading import TURN, Reading, Seen, begin
 
-# So few are asked for one by one, however long the list is.
+# So few that the list did not show are asked for one by one, and not looked for in it.
 FEW = 10
 # A page is worth it where it saves a quarter of its price now; the rest it saves later. One that
 # was read just now saves nothing later.
@@ -75,7 +75,7 @@ def _read(kit: Kit, reading: Reading, seen: Seen, until: datetime) -> None:
         return
     why = f"Uplynk's list did not show {reading.unseen} jobs that were due"
     is_lacking = reading.is_telling and reading.unseen > FEW
-    is_useless = is_lacking and reading.is_barren
+    is_useless = reading.is_telling and reading.is_barren and (is_lacking or not seen.looked)
     reading.end(kit, rest=REST if is_useless else None, why=why if is_lacking else None)
     seen.due_by = reading.begun_at
 
