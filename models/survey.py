@@ -15,7 +15,8 @@ class Survey(Base):
     It passes over what is surely not due; it `is_whole` where the list turned out to be in another
     order, or did not show what it should. Who reads holds `claim` from page to page, until
     `claimed_until`. Who makes room for other steps gives it back at once, and the next to read goes
-    on at `skip`; `begun_at` is null between two readings.
+    on at `skip`. Between two readings `begun_at` is null, and `claimed_until` says when the last
+    one ended.
     """
 
     __tablename__ = "surveys"
@@ -29,6 +30,8 @@ class Survey(Base):
     is_whole: Mapped[bool] = mapped_column(default=False, server_default=false())
     # how many that were due when it began, and are not seen yet
     unseen: Mapped[int] = mapped_column(default=0, server_default="0")
+    barren: Mapped[int] = mapped_column(default=0, server_default="0")  # pages in a row: no use
+    has_found: Mapped[bool] = mapped_column(default=False, server_default=false())
     read_by: Mapped[datetime | None]  # when the last one began; what it missed is asked for first
     rests_until: Mapped[datetime | None]  # not read before: it was refused, or of no use
     why: Mapped[str | None] = mapped_column(Text)  # it rests

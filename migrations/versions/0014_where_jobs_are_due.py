@@ -11,15 +11,18 @@ depends_on = None
 
 def upgrade() -> None:
     """Add the columns; the release before, which knows none, reads on from `skip` as ever."""
-    for column in ("has_passed", "is_whole"):
+    for column in ("has_passed", "is_whole", "has_found"):
         op.add_column(
             "surveys", sa.Column(column, sa.Boolean(), nullable=False, server_default=sa.false())
         )
-    op.add_column("surveys", sa.Column("unseen", sa.Integer(), nullable=False, server_default="0"))
+    for column in ("unseen", "barren"):
+        op.add_column(
+            "surveys", sa.Column(column, sa.Integer(), nullable=False, server_default="0")
+        )
     op.add_column("surveys", sa.Column("read_by", sa.DateTime(timezone=True), nullable=True))
 
 
 def downgrade() -> None:
     """Take the columns away."""
-    for column in ("read_by", "unseen", "is_whole", "has_passed"):
+    for column in ("read_by", "barren", "unseen", "has_found", "is_whole", "has_passed"):
         op.drop_column("surveys", column)

@@ -5,15 +5,16 @@ from datetime import timedelta
 
 import pytest
 
-from models import State, Survey, claims
+from models import Export, State, Survey, claims
 from tests.crowd import APART, Listed, crowd, every, fall_due, on_record, polled, with_pages
 from tests.factories import ACCOUNT, Clock, an_asset
 from tests.uplynk import Course, End, Killed, Plans
 from worker.cloudslicer import Job, JobState
 from worker.errors import ExportError, Permanent, Transient
 from worker.steps import Kit, poll
-from worker.steps.reading import TURN
-from worker.steps.survey import FEW, REST
+from worker.steps.poll import COMPANY
+from worker.steps.reading import LEAST_MISSING, TURN
+from worker.steps.survey import FEW
 
 
 @pytest.fixture
@@ -47,7 +48,7 @@ def test_what_is_not_due_is_passed_over(kit: Kit, uplynk: Listed, plans: Plans) 
     fall_due(kit, exports[1000:1020])
     fall_due(kit, exports[-40:])
     poll(kit)
-    assert places(uplynk) == [0, 950, 1900]
+    assert places(uplynk) == [0, 950, 1950]
     assert plans.calls["get"] == 0
     polls = [export.polls for export in every(kit)]
     assert {*polls[:30], *polls[1000:1020], *polls[-40:]} == {1}
@@ -129,14 +130,13 @@ def test_a_list_that_begins_with_the_oldest_is_read_from_its_top(
 def test_few_are_not_looked_for_in_all_of_a_list_in_another_order(
     kit: Kit, uplynk: Listed, plans: Plans, clock: Clock
 ) -> None:
-    kit = with_pages(kit, 10)
-    exports = crowd(kit, uplynk, 600, due=0)
-    fall_due(kit, exports[300 : 300 + FEW + 2])  # sixty pages
+    kit = with_pages(kit, 20)
+    exports = crowd(kit, uplynk, 1200, due=0)
+    fall_due(kit, exports[600 : 600 + FEW + 2])  # sixty pages
     uplynk.shown = lambda jobs: jobs[::-1]
     polled(kit, clock)
-    assert plans.calls["list"] == 1
-    assert plans.calls["get"] >= FEW
-    assert all(export.polls == 1 for export in every(kit)[300 : 300 + FEW + 2])
+    assert told(plans) == (1, FEW + 2)
+    assert all(export.polls == 1 for export in every(kit)[600 : 600 + FEW + 2])
     assert on_record(kit).rests_until is None
 
 
@@ -282,7 +282,7 @@ def test_jobs_whose_url_is_not_told_have_no_page_read_again(
     assert {export.state for export in every(kit)[20:140]} == {State.DOWNLOADING}
 
 
-def test_what_is_missed_keeps_the_others_waiting_for_a_minute_at_the_most(
+def test_what_is_missed_keeps_the_others_waiting_for_a_while_only(
     kit: Kit, uplynk: Listed, plans: Plans, clock: Clock
 ) -> None:
     exports = crowd(kit, uplynk, 600, due=0)
@@ -295,11 +295,11 @@ def test_what_is_missed_keeps_the_others_waiting_for_a_minute_at_the_most(
     poll(kit)
     fall_due(kit, exports[300:])
     lists = plans.calls["list"]
-    while plans.calls["list"] == lists and clock() - begun < 2 * REST:
+    while plans.calls["list"] == lists and clock() - begun < timedelta(minutes=2):
         before = clock()
         poll(kit)
     assert plans.calls["list"] > lists
-    assert before - begun <= REST + kit.settings.claim / 2
+    assert before - begun <= LEAST_MISSING + kit.settings.claim / 2
 
 
 def test_a_job_that_is_not_listed_yet_hides_no_other(
@@ -318,16 +318,15 @@ def test_a_job_that_is_not_listed_yet_hides_no_other(
     assert all(export.polls == 1 for export in every(kit)[300:500])
 
 
-@pytest.mark.parametrize("error", [Permanent("uplynk_refused", "skip"), Transient("away", "slow")])
 def test_where_a_place_is_refused_the_list_is_read_from_its_top(
-    kit: Kit, uplynk: Listed, plans: Plans, clock: Clock, error: ExportError
+    kit: Kit, uplynk: Listed, plans: Plans, clock: Clock
 ) -> None:
     exports = crowd(kit, uplynk, 1000, due=0)
     fall_due(kit, exports[:200])
 
     def shown(jobs: list[Job]) -> list[Job]:
         if uplynk.asked[-1][0] >= 700:
-            raise error
+            raise Permanent("uplynk_refused", "skip")
         return jobs[300:]
 
     uplynk.shown = shown
@@ -335,7 +334,132 @@ def test_where_a_place_is_refused_the_list_is_read_from_its_top(
     assert [place for place in places(uplynk) if place < 700] == [0, 100, 200, 300, 400, 500, 600]
     assert plans.calls["get"] == 0
     assert {export.polls for export in every(kit)[:200]} == {1}
+
+
+@pytest.mark.parametrize("error", [Permanent("uplynk_refused", "skip"), Transient("away", "slow")])
+def test_where_only_the_top_of_the_list_is_had_that_is_used_all_the_same(
+    kit: Kit, uplynk: Listed, plans: Plans, clock: Clock, error: ExportError
+) -> None:
+    crowd(kit, uplynk, 300)
+
+    def shown(jobs: list[Job]) -> list[Job]:
+        if uplynk.asked[-1][0] >= 200:
+            raise error
+        return jobs
+
+    uplynk.shown = shown
+    polled(with_pages(kit, 100), clock)
+    assert plans.calls["get"] == 100
+    assert {export.polls for export in every(kit)} == {1}
     assert on_record(kit).rests_until is None
+    uplynk.asked.clear()
+    clock.move(seconds=60)
+    polled(with_pages(kit, 100), clock)
+    assert places(uplynk)[:2] == [0, 100]
+    assert (uplynk.asked[0][1], plans.calls["get"]) == (100, 200)
+
+
+def test_a_refused_place_says_nothing_of_how_many_come(
+    kit: Kit, uplynk: Listed, clock: Clock
+) -> None:
+    exports = crowd(kit, uplynk, 1000, due=0)
+    fall_due(kit, exports[350:380])
+
+    def shown(jobs: list[Job]) -> list[Job]:
+        skip, limit = uplynk.asked[-1]
+        if skip + limit > 640:
+            raise Permanent("uplynk_refused", "skip and limit")
+        return jobs
+
+    uplynk.shown = shown
+    polled(kit, clock)
+    assert min(limit for _, limit in uplynk.asked) < 100
+    assert kit.page_size.size == 100
+
+
+def test_a_reading_that_took_long_has_what_it_missed_asked_for_before_the_next(
+    kit: Kit, uplynk: Listed, plans: Plans, clock: Clock
+) -> None:
+    kit = with_pages(kit, 20)
+    exports = crowd(kit, uplynk, 400)
+    for export in exports[:120]:
+        uplynk.finish(str(export.job_id), JobState.DONE)
+    uplynk.shown = lambda jobs: [replace(job, url=None) for job in jobs]
+    with kit.sessions.begin() as session:
+        for export in exports:
+            session.get_one(Export, export.id).job_created_at = clock() - timedelta(hours=9)
+    for _ in range(20):
+        plans.plan("list", Course(before=lambda: clock.move(seconds=5)))
+    polled(kit, clock)
+    assert told(plans) == (20, 120)
+    assert {export.state for export in every(kit)[:120]} == {State.DOWNLOADING}
+
+
+def test_what_runs_and_comes_first_hides_none_of_those_that_wait(
+    kit: Kit, uplynk: Listed, plans: Plans, clock: Clock
+) -> None:
+    exports = crowd(kit, uplynk, 1000, due=0)
+    fall_due(kit, [*exports[-90:-50], *exports[200:500]])
+    uplynk.shown = lambda jobs: [*jobs[-10:], *jobs[:-10]]  # the oldest run
+    polled(kit, clock)
+    assert plans.calls["get"] == 0
+    assert plans.calls["list"] <= 6
+    assert all(export.polls for export in [*every(kit)[-90:-50], *every(kit)[200:500]])
+
+
+def test_one_that_is_far_behind_what_has_ended_costs_a_page_a_minute(
+    kit: Kit, uplynk: Listed, plans: Plans, clock: Clock
+) -> None:
+    exports = crowd(kit, uplynk, COMPANY + 2, due=0)
+    ended = [Job(id=f"ended-{n}", word="done", asset=an_asset()) for n in range(10_000)]
+    uplynk.shown = lambda jobs: [*jobs[:-1], *ended, jobs[-1]]
+    for _ in range(6):
+        fall_due(kit, exports[:1])
+        poll(kit)
+        clock.move(seconds=11)
+    assert told(plans) == (1, 6)
+
+
+def test_an_empty_list_is_let_be_for_a_minute(
+    kit: Kit, uplynk: Listed, plans: Plans, clock: Clock
+) -> None:
+    exports = crowd(kit, uplynk, COMPANY + 1, due=0)
+    uplynk.shown = lambda _: []
+    for _ in range(6):
+        fall_due(kit, exports[:1])
+        poll(kit)
+        clock.move(seconds=9)
+    assert told(plans) == (1, 6)
+
+
+def test_however_often_it_is_left_a_reading_that_shows_nothing_ends(
+    kit: Kit, uplynk: Listed, plans: Plans, clock: Clock
+) -> None:
+    exports = crowd(kit, uplynk, 60, due=0)
+    fall_due(kit, exports[:30])
+    ended = [Job(id=f"ended-{n}", word="done", asset=an_asset()) for n in range(10_000)]
+    uplynk.shown = lambda jobs: [*ended, *jobs]
+    for _ in range(100):
+        plans.plan("list", Course(before=lambda: clock.move(seconds=31)))  # one a message
+    polled(kit, clock)
+    assert told(plans) == (3, 30)
+
+
+def test_a_job_that_is_shown_twice_is_counted_once(
+    kit: Kit, uplynk: Listed, plans: Plans, clock: Clock
+) -> None:
+    exports = crowd(kit, uplynk, 600, due=0)
+    fall_due(kit, exports[200:400])
+    for export in exports[340:400]:
+        uplynk.finish(str(export.job_id), JobState.DONE)
+
+    def shown(jobs: list[Job]) -> list[Job]:
+        return [replace(job, url=None) for job in jobs[:300:2] + jobs[1:300:2] + jobs[300:]]
+
+    uplynk.shown = shown
+    polled(with_pages(kit, 100), clock)
+    assert plans.calls["get"] == 60
+    assert all(export.polls for export in every(kit)[200:340])
 
 
 def test_where_pages_are_cut_it_begins_as_near(
@@ -355,15 +479,12 @@ def test_where_pages_are_cut_it_begins_as_near(
     assert plans.calls["get"] == 0
 
 
-def test_what_the_release_before_left_on_record_is_no_reading(
-    kit: Kit, uplynk: Listed, plans: Plans, clock: Clock
+def test_a_reading_that_the_release_before_left_is_gone_on_with(
+    kit: Kit, uplynk: Listed, clock: Clock
 ) -> None:
-    exports = crowd(kit, uplynk, 1000, due=0)
-    fall_due(kit, exports[:200])
+    crowd(kit, uplynk, 300)
     with kit.sessions.begin() as session:
-        row = Survey(account=ACCOUNT, skip=0, is_whole=True, has_passed=True, unseen=7)
-        row.read_by = clock() - timedelta(hours=1)
-        session.add(row)
-    polled(kit, clock)
-    assert places(uplynk) == [750, 850, 950]
-    assert plans.calls["get"] == 0
+        session.add(Survey(account=ACCOUNT, skip=100, begun_at=clock(), claimed_until=clock()))
+    poll(kit)
+    assert places(uplynk) == [100, 200, 300]
+    assert [export.polls for export in every(kit)[:200]] == [1] * 200

@@ -467,7 +467,10 @@ def test_a_list_that_is_asked_for_too_often_is_no_reason_to_ask_one_by_one(
     report = poll(kit)
     assert (report.facts["pages"], plans.calls["get"]) == (1, 0)
     assert Wake(Step.POLL, at=clock() + timedelta(seconds=20)) in report.wakes
-    clock.move(seconds=20)
+    clock.move(seconds=10)
+    poll(kit)  # by a sweep
+    assert len(uplynk.asked) == 2
+    clock.move(seconds=10)
     polled(kit, clock)
     assert [skip for skip, _ in uplynk.asked] == [0, 100, 100, 200]
     assert {export.polls for export in every(kit)} == {1}

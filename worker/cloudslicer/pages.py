@@ -40,6 +40,11 @@ class PageSize:
         """The size that was not refused, or what is given of it, as far as that is known."""
         return self._found if self._given is None else min(self._found, self._given)
 
+    @property
+    def most(self) -> int:
+        """The size that is asked for first."""
+        return self._found
+
     def fits(self, size: int) -> None:
         """Remember that a page of this size came, where a larger one was refused."""
         if size != self._found:

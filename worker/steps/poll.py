@@ -17,7 +17,7 @@ from worker.steps.survey import survey
 # short steps get their turn. What was claimed and not looked at is given back.
 MOST_AT_ONCE = 50
 # With more than so many under way one that is due waits for others, POLL_MIN_SECONDS long, and even
-# for one the list is read: that costs the same, and then they are due together.
+# for one the list is read: a page that shows it costs the same, and brings them together.
 COMPANY = 10
 # With fewer under way so few that are due are asked for one by one.
 FEW = 2

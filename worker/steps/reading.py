@@ -16,8 +16,8 @@ from worker.steps.report import Wake
 
 # How long one page may take before another worker takes over. Both would set down the same.
 TURN = timedelta(seconds=10)
-# The reading ends where so many pages in a row show no job of ours, or a part of what there is to
-# see: it costs no more than a fiftieth of what asking one by one would.
+# The reading ends where so many pages in a row show nothing that pays for them, or a part of what
+# there is to see. Where only what is due is looked for, also where they cost as much as it would.
 MOST_BARREN_PAGES = 3
 MOST_BARREN_PART = 50
 # A list is not newest first where fewer pairs of jobs are in that order; of a list in no order half
@@ -26,9 +26,10 @@ LEAST_IN_ORDER = 2 / 3
 LEAST_PAIRS = 8
 # A job that was made just now may not be in the list yet.
 UNLISTED = timedelta(minutes=1)
-# For so long after a reading what it did not show goes before the next, and one that was left is
-# gone on with.
+# A reading that was left so long ago is not gone on with: the list has moved on.
 FRESH = timedelta(minutes=1)
+# What a reading did not show goes before the next for as long as it took; within these bounds.
+LEAST_MISSING, MOST_MISSING = timedelta(seconds=10), timedelta(minutes=1)
 
 _log = get_logger(__name__)
 
@@ -61,12 +62,14 @@ class Reading:
         begun_at: what was due by then is to be seen.
         unseen: how many of these were not seen yet.
         skip: where it reads on.
-        has_passed: it passed over jobs on its way, this worker or one before.
+        has_passed: there may be some of these that it passed over, this worker or one before.
         is_whole: it passes over nothing any more.
+        barren: how many pages in a row did not pay.
+        has_found: it has shown some of these.
         has_ended: there is nothing to see from `skip` on.
-        barren: how many pages in a row showed none of ours, or nothing new.
+        counted: those that it has shown to this worker.
         known: the jobs of the page before.
-        short: how many these are, if more were asked for.
+        came: how many these are, if no more could be asked for.
         in_order: how many pairs of jobs came newest first, and of how many.
     """
 
@@ -76,16 +79,19 @@ class Reading:
     skip: int = 0
     has_passed: bool = False
     is_whole: bool = False
-    has_ended: bool = False
     barren: int = 0
+    has_found: bool = False
+    has_ended: bool = False
+    counted: set[UUID] = field(default_factory=set)
     known: frozenset[str] = frozenset()
-    short: int = 0
+    came: int = 0
     in_order: tuple[int, int] = (0, 0)
 
     @property
     def is_barren(self) -> bool:
         """Whether pages do not pay any more."""
-        return self.barren >= max(MOST_BARREN_PAGES, self.unseen // MOST_BARREN_PART)
+        most = max(MOST_BARREN_PAGES, self.unseen // MOST_BARREN_PART)
+        return self.barren >= (most if self.is_whole else min(most, max(self.unseen, 1)))
 
     @property
     def is_disordered(self) -> bool:
@@ -95,7 +101,7 @@ class Reading:
 
     @property
     def is_telling(self) -> bool:
-        """Whether what was not seen is surely not in the list, as far as that was read."""
+        """Whether what was not seen is not in the list, as far as that was read."""
         return self.is_whole or not (self.has_passed or self.is_disordered)
 
     @property
@@ -109,7 +115,7 @@ class Reading:
         self.is_whole, self.has_ended = True, False
         if self.has_passed:
             self.skip, self.has_passed = 0, False
-            self.barren, self.known, self.short = 0, frozenset(), 0
+            self.barren, self.known, self.came = 0, frozenset(), 0
 
     def hold(self, kit: Kit, session: Session, **values: object) -> None:
         """Set down how far the list was read, and other columns, as long as this is its turn.
@@ -127,10 +133,10 @@ class Reading:
         if mine is None:
             raise ClaimLost
 
-    def leave(self, kit: Kit) -> None:
-        """Let whoever comes next read on."""
+    def leave(self, kit: Kit, *, until: datetime | None = None) -> None:
+        """Let whoever comes next read on; nobody does before `until`."""
         with kit.sessions.begin() as session:
-            self.hold(kit, session, claim=None, claimed_until=kit.now())
+            self.hold(kit, session, claim=None, claimed_until=until or kit.now())
 
     def end(self, kit: Kit, *, rest: timedelta | None, why: str | None) -> None:
         """Set down that it is over; what it did not show is to be asked for one by one.
@@ -142,8 +148,11 @@ class Reading:
         """
         if why is not None:
             _log.warning("jobs are asked for one by one", message=why)
-        rests_until = kit.now() + rest if rest is not None else None
-        over = {"claim": None, "claimed_until": None, "begun_at": None, "read_by": self.begun_at}
+        now = kit.now()
+        rests_until = now + rest if rest is not None else None
+        over = {"claim": None, "claimed_until": now, "begun_at": None, "read_by": self.begun_at}
+        self.skip = self.unseen = self.barren = 0
+        self.has_passed = self.is_whole = self.has_found = False
         with kit.sessions.begin() as session:
             self.hold(kit, session, **over, rests_until=rests_until, why=why)
 
@@ -159,7 +168,7 @@ class Reading:
         step = max(size // 2, 1)
         place = (self.skip + number - size // 4) // step * step
         if place > self.skip:
-            self.skip, self.has_passed, self.short = place, True, 0
+            self.skip, self.has_passed, self.came = place, True, 0
 
     def _on_record(self) -> dict[str, object]:
         return {
@@ -167,6 +176,8 @@ class Reading:
             "has_passed": self.has_passed,
             "is_whole": self.is_whole,
             "unseen": max(self.unseen, 0),
+            "barren": self.barren,
+            "has_found": self.has_found,
         }
 
 
@@ -198,8 +209,11 @@ def begin(kit: Kit, seen: Seen) -> Reading | None:
 
 
 def _is_missing(session: Session, row: Survey, now: datetime) -> bool:
-    """Return whether there is still something due that the last reading did not show."""
-    if row.begun_at is not None or row.read_by is None or now - row.read_by > FRESH:
+    """Return whether what the last reading did not show is still due, and goes first."""
+    if row.begun_at is not None or row.read_by is None or row.claimed_until is None:
+        return False
+    lasts = min(max(row.claimed_until - row.read_by, LEAST_MISSING), MOST_MISSING)
+    if now - row.claimed_until > lasts:
         return False
     return places.due(session, by=row.read_by, account=row.account).number > 0
 
@@ -212,10 +226,18 @@ def _left(session: Session, row: Survey, now: datetime) -> Reading | None:
     if row.begun_at is None or row.claimed_until is None or now - row.claimed_until > FRESH:
         return None
     due = places.due(session, by=row.begun_at, account=row.account).number
-    unseen = min(due, row.unseen)
-    if not unseen:
+    if not due:
         return None
-    return Reading(uuid4(), row.begun_at, unseen, row.skip, row.has_passed, row.is_whole)
+    return Reading(
+        uuid4(),
+        row.begun_at,
+        min(due, row.unseen or due),  # the release before set down none
+        row.skip,
+        has_passed=row.has_passed,
+        is_whole=row.is_whole,
+        barren=row.barren,
+        has_found=row.has_found,
+    )
 
 
 def _new(kit: Kit, session: Session, now: datetime) -> Reading:

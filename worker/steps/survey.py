@@ -1,4 +1,4 @@
-"""Survey: where many jobs are due, Uplynk's list is read instead of asking for each of them.
+"""Survey: Uplynk's list of jobs is read instead of asking for each of those that are due.
 
 One worker at a time reads it, page by page, until it has seen every job that was due when it began.
 It begins where the newest of these is, as far as our own records tell, and passes over what is not
@@ -23,7 +23,7 @@ from worker.steps import listing, page
 from worker.steps.kit import Kit
 from worker.steps.reading import TURN, Reading, Seen, begin
 
-# So few that the list did not show are asked for one by one, and not looked for in it.
+# For so few that were not found where they must be not all of the list is read.
 FEW = 10
 # A page is worth it where it saves a quarter of its price now; the rest it saves later. One that
 # was read just now saves nothing later.
@@ -61,23 +61,29 @@ def _read(kit: Kit, reading: Reading, seen: Seen, until: datetime) -> None:
     except ExportError as error:
         if isinstance(error, Transient) and error.is_asked_too_much:
             # one by one it would be more still
-            reading.leave(kit)
             seen.busy_until = kit.now() + max(error.retry_after or TURN, TURN)
-        elif reading.has_passed and _is_worth_all(kit, reading):
-            # what is at the top may be had though a place so far from it is refused
+            reading.leave(kit, until=min(seen.busy_until, kit.now() + REST))
+        elif isinstance(error, Permanent) and reading.has_passed:
+            # it may be the place that is refused: the top of the list tells
             reading.read_all()
             _read(kit, reading, seen, until)
         else:
-            is_refused = isinstance(error, Permanent) and not reading.has_passed
-            rest = REST_REFUSED if is_refused else REST
-            reading.end(kit, rest=rest, why=f"{error.code}: {error.message}")
-            seen.due_by = reading.begun_at
+            refused = REST_REFUSED if isinstance(error, Permanent) else REST
+            why = f"{error.code}: {error.message}"
+            _end(kit, reading, seen, rest=None if reading.skip else refused, why=why)
         return
-    why = f"Uplynk's list did not show {reading.unseen} jobs that were due"
     is_lacking = reading.is_telling and reading.unseen > FEW
-    is_useless = reading.is_telling and reading.is_barren and (is_lacking or not seen.looked)
-    reading.end(kit, rest=REST if is_useless else None, why=why if is_lacking else None)
+    is_useless = reading.unseen > 0 and not (reading.has_found or reading.is_disordered)
+    why = f"Uplynk's list did not show {reading.unseen} jobs that were due"
+    rest = REST if is_useless or (is_lacking and reading.is_barren) else None
+    _end(kit, reading, seen, rest=rest, why=why if is_lacking else None)
+
+
+def _end(
+    kit: Kit, reading: Reading, seen: Seen, *, rest: timedelta | None, why: str | None
+) -> None:
     seen.due_by = reading.begun_at
+    reading.end(kit, rest=rest, why=why)
 
 
 def _is_worth_all(kit: Kit, reading: Reading) -> bool:
@@ -91,13 +97,14 @@ def _is_worth_all(kit: Kit, reading: Reading) -> bool:
 
 
 def _read_page(kit: Kit, reading: Reading, seen: Seen) -> None:
-    jobs = listing.page(kit, reading.skip)
-    if reading.short:
-        kit.page_size.came(reading.short, is_last=not jobs)
+    jobs, asked_for = listing.asked(kit, reading.skip)
+    if reading.came:
+        kit.page_size.came(reading.came, is_last=not jobs)
     if not jobs:
         reading.has_ended = True
         return
-    reading.short = len(jobs)
+    # what was asked for less of, as more was refused, tells nothing
+    reading.came = len(jobs) if asked_for >= kit.page_size.most else 0
     seen.pages += 1
     _see(kit, reading, seen, jobs)
     _log.debug("page of jobs read", jobs=len(jobs))
@@ -121,22 +128,27 @@ def _see(kit: Kit, reading: Reading, seen: Seen, jobs: Sequence[Job]) -> None:
         _log.exception("page met the unforeseen")
         forget("export_id")
         rows = []
-    due = sum(row.due_at <= reading.begun_at for row in rows)
+    due = {row.id for row in rows if row.due_at <= reading.begun_at} - reading.counted
     seen.looked += len(rows)
-    reading.unseen -= due
-    reading.barren = 0 if rows and is_new else reading.barren + 1
+    reading.unseen -= len(due)
+    reading.counted |= due
+    reading.has_found = reading.has_found or bool(due)
+    does_pay = is_new and (rows if reading.is_whole else due)
+    reading.barren = 0 if does_pay else reading.barren + 1
     if rows and not reading.is_whole:
         ordered, pairs = page.in_order(rows)
         reading.in_order = reading.in_order[0] + ordered, reading.in_order[1] + pairs
-        if due * 2 < len(rows) and not reading.is_over:
-            _find_next(kit, reading, oldest=min(map(page.known_since, rows)))
+        if len(due) * 2 < len(rows) and not reading.is_over:
+            _find_next(kit, reading, oldest=page.ends_with(rows))
 
 
 def _find_next(kit: Kit, reading: Reading, *, oldest: datetime) -> None:
-    """Go where the next is that is due, of those that are no newer than the oldest on a page."""
+    """Go where the next is that is due, of those that are no newer than what a page ends with."""
     account = kit.slicer.owner
     with kit.sessions.begin() as session:
         due = places.due(session, by=reading.begun_at, account=account, until=oldest)
-        reading.has_ended = due.newest is None
-        if due.newest is not None:
+        if due.newest is None:
+            # none is behind it, if the list is in order
+            reading.has_ended = reading.has_passed = True
+        else:
             reading.pass_over(kit, session, oldest, due.newest)
