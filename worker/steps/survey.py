@@ -82,8 +82,8 @@ def _read(kit: Kit, reading: Reading, seen: Seen, until: datetime) -> None:
 def _end(
     kit: Kit, reading: Reading, seen: Seen, *, rest: timedelta | None, why: str | None
 ) -> None:
-    seen.due_by = reading.begun_at
     reading.end(kit, rest=rest, why=why)
+    seen.due_by = reading.begun_at
 
 
 def _is_worth_all(kit: Kit, reading: Reading) -> bool:
