@@ -5,9 +5,11 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import insert, select, update
+from sqlalchemy.orm import make_transient_to_detached
 
 from models import Export, State, Survey
+from models.export import row_of
 from tests.factories import ACCOUNT, Clock, an_asset, build_export
 from tests.uplynk import Course, Uplynk
 from worker.cloudslicer import Job
@@ -65,15 +67,18 @@ def crowd(kit: Kit, uplynk: Uplynk, count: int, *, due: int | None = None) -> li
             )
         )
     with kit.sessions.begin() as session:
-        session.add_all(exports)
+        session.execute(insert(Export), [row_of(export) for export in exports])
+    for export in exports:
+        make_transient_to_detached(export)
     return exports
 
 
 def fall_due(kit: Kit, exports: Iterable[Export]) -> None:
     """Have these due for as long as one waits for others."""
+    ids = [export.id for export in exports]
     with kit.sessions.begin() as session:
-        for export in exports:
-            session.get_one(Export, export.id).due_at = kit.now() - kit.settings.poll_min
+        due_at = kit.now() - kit.settings.poll_min
+        session.execute(update(Export).where(Export.id.in_(ids)).values(due_at=due_at))
 
 
 def with_pages(kit: Kit, size: int) -> Kit:

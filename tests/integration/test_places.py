@@ -54,14 +54,14 @@ def test_what_is_not_due_is_passed_over(kit: Kit, uplynk: Listed, plans: Plans) 
     assert {*polls[:30], *polls[1000:1020], *polls[-40:]} == {1}
 
 
-@pytest.mark.parametrize("first", [0, 25, 50, 75, 99])
+@pytest.mark.parametrize("first", [0, 50, 99])
 def test_few_that_are_far_apart_are_seen_with_a_page_each(
     kit: Kit, uplynk: Listed, plans: Plans, first: int
 ) -> None:
-    exports = crowd(kit, uplynk, 2400, due=0)
+    exports = crowd(kit, uplynk, 1200, due=0)
     fall_due(kit, exports[first::200])
     poll(kit)
-    assert (plans.calls["list"], plans.calls["get"]) == (12, 0)
+    assert (plans.calls["list"], plans.calls["get"]) == (6, 0)
     assert all(export.polls == 1 for export in every(kit)[first::200])
 
 
@@ -82,8 +82,8 @@ def test_a_list_has_others_jobs_too_and_what_has_ended(
 def test_each_is_looked_at_once_in_its_time_however_many_wait(
     kit: Kit, uplynk: Listed, plans: Plans, clock: Clock
 ) -> None:
-    kit = with_pages(kit, 40)
-    exports = crowd(kit, uplynk, 2000)  # fifty pages, of which each takes a second
+    kit = with_pages(kit, 20)
+    exports = crowd(kit, uplynk, 1000)  # fifty pages, of which each takes a second
     slow = Course(before=lambda: clock.move(seconds=1))
     with kit.sessions.begin() as session:
         for number, export in enumerate(exports):  # due at any time
@@ -101,7 +101,7 @@ def test_each_is_looked_at_once_in_its_time_however_many_wait(
                 due = claims.next_due(session, State.EXPORTING, account=ACCOUNT)
             late = max(late, clock() - (due or clock()))
             poll(kit)
-            clock.move(seconds=1)
+            clock.move(seconds=4)
         return late
 
     later(310)  # by then what waits together is looked at together
