@@ -126,7 +126,7 @@ class Reading:
         mine = session.execute(
             update(Survey)
             .where(Survey.account == kit.slicer.owner, Survey.claim == self.claim)
-            .values(self._on_record() | values)
+            .values(self.on_record() | values)
             .returning(Survey.account)
             .execution_options(synchronize_session=False)
         ).first()
@@ -170,7 +170,8 @@ class Reading:
         if place > self.skip:
             self.skip, self.has_passed, self.came = place, True, 0
 
-    def _on_record(self) -> dict[str, object]:
+    def on_record(self) -> dict[str, object]:
+        """Return the columns by which another can read on."""
         return {
             "skip": self.skip,
             "has_passed": self.has_passed,
@@ -201,10 +202,10 @@ def begin(kit: Kit, seen: Seen) -> Reading | None:
             seen.due_by = row.read_by
             return None
         reading = _left(session, row, now) or _new(kit, session, now)
+        for name, value in reading.on_record().items():
+            setattr(row, name, value)
         row.claim, row.claimed_until, row.begun_at = reading.claim, now + TURN, reading.begun_at
         row.rests_until = row.why = None
-        session.flush()
-        reading.hold(kit, session)
         return reading
 
 
