@@ -8,9 +8,25 @@ left out. Nothing here commits.
 from collections.abc import Collection
 from datetime import datetime
 from functools import lru_cache
+from typing import cast
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, bindparam, delete, func, select, text, update
+from sqlalchemy import (
+    ColumnElement,
+    Insert,
+    Select,
+    String,
+    Table,
+    bindparam,
+    delete,
+    func,
+    literal,
+    select,
+    text,
+    true,
+    update,
+)
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from models.claims import IS_DUE, IS_OF_ACCOUNT, dialect_of, in_state, usual
@@ -25,6 +41,8 @@ from models.turn import Turn
 _LOCK = 0x75706C79
 # Another names that of the turns: who enters shares it, who forgets the idle has it alone.
 _TURNS_LOCK = 0x7475726E
+
+_TURNS = cast("Table", Turn.__table__)
 
 _IS_OF_PRIORITY = Export.priority == bindparam("priority")
 
@@ -99,10 +117,20 @@ def enter(session: Session, account: str, requester: str) -> None:
 
     To be called before its export is there: whoever forgets the idle waits for this transaction.
     """
-    if dialect_of(session) == "postgresql":
-        session.execute(text("SELECT pg_advisory_xact_lock_shared(:lock)"), {"lock": _TURNS_LOCK})
-    if session.get(Turn, (account, requester)) is None:
-        inserted(session, Turn(account=account, requester=requester, served=0))
+    session.execute(_entered(dialect_of(session)), {"of": account, "by": requester})
+
+
+@lru_cache
+def _entered(dialect: str) -> Insert:
+    turn = select(bindparam("of", type_=String), bindparam("by", type_=String), literal(0))
+    names = ["account", "requester", "served"]
+    if dialect != "postgresql":
+        # without a condition SQLite would read the conflict's clause as one of a join
+        return sqlite.insert(_TURNS).from_select(names, turn.where(true())).on_conflict_do_nothing()
+    # the lock is had before it is seen whether the turn is there: that is no matter of a snapshot
+    held = select(func.pg_advisory_xact_lock_shared(_TURNS_LOCK).label("held")).subquery()
+    turn = turn.select_from(held)
+    return postgresql.insert(_TURNS).from_select(names, turn).on_conflict_do_nothing()
 
 
 def lock_turns(session: Session) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from sqlalchemy import (
+    CTE,
     ColumnElement,
     Select,
     and_,
@@ -98,9 +99,16 @@ def _claimed(
         rows = rows.where(only)
     if only is DONE_BY:
         rows = rows.order_by(None).order_by(Export.done_at)
-    died = Export.claim.is_not(None)
+    return _claiming(_chosen(rows, limit))
+
+
+def _chosen(rows: Select[UUID], limit: int) -> CTE:
     # A CTE that locks rows is run once; as a plain subquery the planner may run it again.
-    chosen = rows.limit(limit).with_for_update(skip_locked=True).cte("chosen")
+    return rows.limit(limit).with_for_update(skip_locked=True).cte("chosen")
+
+
+def _claiming(chosen: CTE) -> ReturningUpdate[Export]:
+    died = Export.claim.is_not(None)
     return (
         update(Export)
         .where(Export.id.in_(select(chosen.c.id)))
@@ -118,6 +126,16 @@ def _claimed(
         .returning(Export)
         .execution_options(synchronize_session=False, populate_existing=True)
     )
+
+
+@lru_cache
+def claiming(state: State) -> tuple[ReturningUpdate[Export], CTE]:
+    """Return the statement by which the export `this` is claimed, and what it chooses by itself.
+
+    It is told `this`, `now`, `until` and the `token` of the claim; it takes none that is not due.
+    """
+    chosen = _chosen(_this(state, of_all=True), 1)
+    return _claiming(chosen), chosen
 
 
 def due(

@@ -227,7 +227,7 @@ class Export(Base):
     def advance(
         self, target: State, *, now: datetime, reason: str, keep_claim: bool = False
     ) -> None:
-        """Change the state, and leave a row of history; the only place where `state` changes.
+        """Change the state, and leave a row of history; `state` changes here and in passage.py.
 
         The export is due at once in its new state, or never again if that state is terminal, and
         the claim is given back: a claim is for one step. `keep_claim` is for the change of state
@@ -242,7 +242,8 @@ class Export(Base):
         self.state, self.state_since = target, now
         if target in TERMINAL:
             self.release(due_at=None)
-            _leave_word(self)
+            if session := object_session(self):
+                leave_word(session, self.id)
         elif not keep_claim or self.due_at is None:  # who had ended has no claim to keep
             self.release(due_at=now)
 
@@ -331,13 +332,12 @@ def row_of(export: Export) -> dict[str, Any]:
     }
 
 
-def ended_in(session: Session) -> set[Export]:
+def ended_in(session: Session) -> set[UUID]:
     """Return the exports that have ended in this session since it was last asked."""
-    ended: set[Export] = session.info.pop(Export, set())
+    ended: set[UUID] = session.info.pop(Export, set())
     return ended
 
 
-def _leave_word(export: Export) -> None:
+def leave_word(session: Session, export_id: UUID) -> None:
     """Let the outbox know that this one has ended."""
-    if session := object_session(export):
-        session.info.setdefault(Export, set()).add(export)
+    session.info.setdefault(Export, set()).add(export_id)

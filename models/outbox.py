@@ -123,11 +123,12 @@ def _receivers(request: Request) -> Iterator[tuple[Channel, str]]:
 def _tell_of_ended(session: Session) -> None:
     if session.in_nested_transaction():
         return
-    exports = {each.id: each for each in ended_in(session) if each.state in TERMINAL}
-    if not exports:
+    ended = ended_in(session)
+    if not ended:
         return
-    for request in waiting(session, exports):
-        if request.export is not None:
+    for request in waiting(session, ended):
+        # unless it was taken up again since
+        if request.export is not None and request.export.state in TERMINAL:
             tell(session, request, at=request.export.state_since)
 
 

@@ -3,6 +3,7 @@
 from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from models import Captions, Export, claims
 from worker import pace
@@ -132,12 +133,16 @@ def captions(kit: Kit) -> Report:
     return Report(dict(found), wakes)
 
 
-def set_down(export: Export, found: Found, *, stored_at: datetime, now: datetime) -> None:
-    """Have the row say what became of the captions, and when they are asked for again."""
-    export.captions, export.captions_url = found.captions, found.url
-    export.webvtt_url, export.captions_note = found.webvtt_url, found.note
+def columns(found: Found, *, stored_at: datetime, now: datetime) -> dict[str, Any]:
+    """Return the columns that say what became of the captions, and when they are asked again."""
     is_unknown = found.captions is Captions.UNKNOWN
-    export.captions_due_at = pace.captions_again(stored_at, now=now) if is_unknown else None
+    return {
+        "captions": found.captions,
+        "captions_url": found.url,
+        "webvtt_url": found.webvtt_url,
+        "captions_note": found.note,
+        "captions_due_at": pace.captions_again(stored_at, now=now) if is_unknown else None,
+    }
 
 
 def _taken(kit: Kit) -> Export | None:
@@ -171,7 +176,9 @@ def _record(kit: Kit, export: Export, found: Found) -> None:
     with kit.sessions.begin() as session:
         held = claims.locked(session, export.id)
         if held is not None and held.captions is Captions.UNKNOWN:
-            set_down(held, found, stored_at=held.state_since, now=kit.now())
+            said = columns(found, stored_at=held.state_since, now=kit.now())
+            for name, value in said.items():
+                setattr(held, name, value)
 
 
 def _put_off(kit: Kit, export: Export, delay: timedelta, note: str | None = None) -> None:

@@ -4,13 +4,14 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import insert, select
+from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from models import Audio, Export, History, Request, admission, outbox
 from models.database import inserted
 from models.export import IS_UNDER_WAY, beginning_of, row_of
+from models.insertion import insert_together
 from worker import tracing
 from worker.cloudslicer.job import storable
 from worker.errors import InvalidRequest, Transient
@@ -73,17 +74,20 @@ def _created(
 def _begun(
     session: Session, request_id: str, wish: Wish, account: str, now: datetime
 ) -> dict[str, str]:
-    """Set down a new request with a new export, as nearly all are; as rows they cost the least.
+    """Set down a new request with a new export, as nearly all are; together they cost the least.
 
     Raises:
         IntegrityError: one of them is there already.
     """
     admission.enter(session, account, wish.by)
     export = Export.begun(**wish.begins(account, now=now))
-    session.execute(insert(Export), [row_of(export)])
-    session.execute(insert(History), [beginning_of(export)])
     more = {"export_id": export.id, "trace_context": tracing.current()}
-    session.execute(insert(Request), [wish.row(request_id, now=now) | more])
+    insert_together(
+        session,
+        (Export, row_of(export)),
+        (History, beginning_of(export)),
+        (Request, wish.row(request_id, now=now) | more),
+    )
     return {"state": str(export.state), "request_id": request_id, "export_id": str(export.id)}
 
 

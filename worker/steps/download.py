@@ -5,16 +5,19 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
+from typing import Any
 from uuid import UUID
 
 from models import Export, State, claims
+from models.passage import pass_on
 from worker import pace, tracing
 from worker.errors import ClaimLost, ExportError, Permanent, Stopping, Transient
 from worker.logs import about, get_logger
 from worker.settings import Settings
 from worker.steps import failure, place, proof
-from worker.steps.captions import Found, set_down
+from worker.steps.captions import Found
 from worker.steps.captions import bring as bring_captions
+from worker.steps.captions import columns as captions_columns
 from worker.steps.heartbeat import Heartbeat
 from worker.steps.kit import Kit
 from worker.steps.persistence import persist, still_held, tell_dropped
@@ -162,35 +165,55 @@ def _verified(part: Part, heartbeat: Heartbeat) -> Film:
 
 def _stored(kit: Kit, export: Export, brought: Brought) -> Report:
     """Set down that the file is in storage, and what it is like."""
-    size = brought.fetched.size_bytes
+    now = kit.now()
+    captions = captions_columns(brought.captions, stored_at=now, now=now)
     with kit.sessions.begin() as session:
-        held = still_held(session, export)
-        if held is None:
-            return _taken_over(export)
-        now = kit.now()
-        held.advance(State.STORED, now=now, reason="the file is stored and verified")
-        held.recovered()
-        held.size_bytes = held.bytes_done = held.bytes_total = size
-        held.sha256 = brought.fetched.sha256
-        held.duration_seconds = brought.film.duration_seconds
-        held.asset_duration_seconds = brought.asset_seconds
-        held.bytes_per_second = None
-        held.video_codec, held.audio_codec = brought.film.video_codec, brought.film.audio_codec
-        held.audio_profile = brought.film.audio_profile
-        held.width, held.height = brought.film.width, brought.film.height
-        held.storage_url = brought.storage_url
-        held.job_delete_at = _job_delete_at(kit.settings, held, stored_at=now)
-        set_down(held, brought.captions, stored_at=now, now=now)
-        captions_due_at = held.captions_due_at
+        is_stored = pass_on(
+            session,
+            export,
+            State.STORED,
+            now=now,
+            reason="the file is stored and verified",
+            due_at=None,
+            values={
+                **_columns(brought),
+                **captions,
+                "job_delete_at": _job_delete_at(kit.settings, export, stored_at=now),
+            },
+        )
+    if not is_stored:
+        tell_dropped(export)
+        return _taken_over(export)
     _forget_part(kit, export)
     _log.info(
         "export stored",
         asset=export.asset,
         captions=str(brought.captions.captions),
-        bytes=size,
+        bytes=brought.fetched.size_bytes,
     )
+    captions_due_at = captions["captions_due_at"]
     wakes = (Wake(Step.CAPTIONS, at=captions_due_at),) if captions_due_at is not None else ()
-    return _told(export, wakes, state=str(State.STORED), bytes=size)
+    return _told(export, wakes, state=str(State.STORED), bytes=brought.fetched.size_bytes)
+
+
+def _columns(brought: Brought) -> dict[str, Any]:
+    """Return the columns that say what the file is like."""
+    size, film = brought.fetched.size_bytes, brought.film
+    return {
+        "size_bytes": size,
+        "bytes_done": size,
+        "bytes_total": size,
+        "bytes_per_second": None,
+        "sha256": brought.fetched.sha256,
+        "duration_seconds": film.duration_seconds,
+        "asset_duration_seconds": brought.asset_seconds,
+        "video_codec": film.video_codec,
+        "audio_codec": film.audio_codec,
+        "audio_profile": film.audio_profile,
+        "width": film.width,
+        "height": film.height,
+        "storage_url": brought.storage_url,
+    }
 
 
 def _job_delete_at(settings: Settings, export: Export, *, stored_at: datetime) -> datetime | None:

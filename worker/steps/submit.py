@@ -8,7 +8,7 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from models import Audio, Export, State, admission, claims
+from models import Audio, Export, State, admission, claims, passage
 from worker import tracing
 from worker.cloudslicer import Job
 from worker.cloudslicer.allowance import Kind
@@ -139,14 +139,7 @@ def _taken(kit: Kit, session: Session) -> Export | None:
     chosen = admission.next_one(session, account=account, now=now)
     if chosen is None:
         return None
-    for export in claims.take(session, State.REQUESTED, now=now, until=until, only=chosen):
-        export.advance(
-            State.SUBMITTING, now=now, reason="about to ask Uplynk for it", keep_claim=True
-        )
-        export.asked_at, export.looks = export.asked_at or now, 0
-        export.begun_at = export.begun_at or now
-        return export
-    return None
+    return passage.begin(session, chosen, now=now, until=until, reason="about to ask Uplynk for it")
 
 
 def _later(kit: Kit) -> tuple[Wake, ...]:
@@ -282,6 +275,8 @@ def _had(
     kit: Kit, export: Export, job: Job, reason: str, *, is_found: bool, is_taken: bool = False
 ) -> list[Wake] | None:
     with kit.sessions.begin() as session:
+        if not is_taken and (wakes := _passed_on(kit, session, export, job, reason)):
+            return wakes
         held = claims.held(session, export.id, export.claim)
         held = held or claims.unanswered(session, export.id)
         other = _owner_of(session, job.id) if held is None or is_taken else None
@@ -309,6 +304,28 @@ def _had(
             held.due_at = now + kit.until_next_look(timedelta())
         _log.info("export under way", asset=held.asset)
         return [Wake(Step.POLL, at=held.due_at)]
+
+
+def _passed_on(
+    kit: Kit, session: Session, export: Export, job: Job, reason: str
+) -> list[Wake] | None:
+    """Set down that Uplynk has the job where all is as expected; returns None where it is not."""
+    now = kit.now()
+    due_at = now + kit.until_next_look(timedelta())
+    is_passed = passage.pass_on(
+        session,
+        export,
+        State.EXPORTING,
+        now=now,
+        reason=f"{reason}: job {job.id}",
+        due_at=due_at,
+        if_wanted=True,
+        values={"job_id": job.id, "job_state": job.word, "job_created_at": now},
+    )
+    if not is_passed:
+        return None
+    _log.info("export under way", asset=export.asset)
+    return [Wake(Step.POLL, at=due_at)]
 
 
 def _owner_of(session: Session, job_id: str) -> UUID | None:
