@@ -87,7 +87,7 @@ QUERIES: Mapping[str, Query] = {
         session, now, now - timedelta(seconds=WAITING // 2), account=ACCOUNT
     ),
     "claim 50 for a look": _take(State.EXPORTING, 50),
-    "whose turn it is, and its oldest": lambda session, now: admission.next_one(
+    "the window, whose turn it is, and its oldest": lambda session, now: admission.outlook(
         session, account=ACCOUNT, now=now
     ),
     "claim the next download": _take(State.DOWNLOADING, 1),

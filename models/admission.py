@@ -6,12 +6,14 @@ left out. Nothing here commits.
 """
 
 from collections.abc import Collection
+from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
-from typing import cast
-from uuid import UUID
+from typing import Any, cast
+from uuid import UUID, uuid4
 
 from sqlalchemy import (
+    CTE,
     ColumnElement,
     Insert,
     Select,
@@ -20,6 +22,7 @@ from sqlalchemy import (
     bindparam,
     delete,
     func,
+    insert,
     literal,
     select,
     text,
@@ -28,10 +31,13 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
+from sqlalchemy.sql.dml import ReturningUpdate
 
+from models import claims
 from models.claims import IS_DUE, IS_OF_ACCOUNT, dialect_of, in_state, usual
 from models.database import inserted
 from models.export import IS_UNDER_WAY, Export
+from models.history import HISTORY, adding
 from models.pause import EVERYBODY, Pause
 from models.request import Request
 from models.state import State
@@ -42,6 +48,9 @@ _LOCK = 0x75706C79
 # Another names that of the turns: who enters shares it, who forgets the idle has it alone.
 _TURNS_LOCK = 0x7475726E
 
+# What Uplynk has, or may have: the exports that the window counts.
+IN_THE_WINDOW = frozenset({State.SUBMITTING, State.EXPORTING})
+
 _TURNS = cast("Table", Turn.__table__)
 
 _IS_OF_PRIORITY = Export.priority == bindparam("priority")
@@ -49,16 +58,30 @@ _IS_OF_PRIORITY = Export.priority == bindparam("priority")
 _PAUSED = select(Pause.requester).where(Pause.account == bindparam("of"))
 
 _SERVED = (
-    update(Turn)
-    .where(Turn.account == bindparam("of"), Turn.requester == bindparam("by"))
+    update(_TURNS)
+    .where(_TURNS.c.account == bindparam("of"), _TURNS.c.requester == bindparam("by"))
     .values(
         served=select(func.max(Turn.served))
         .where(Turn.account == bindparam("of"))
         .scalar_subquery()
         + 1
     )
-    .execution_options(synchronize_session=False)
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """How full the window is, and what is next.
+
+    Attributes:
+        taken: how many exports are under way at Uplynk, or may be.
+        requester: whose turn it is; None if nothing is due, or only what is paused.
+        export_id: the export that is to be asked for.
+    """
+
+    taken: int
+    requester: str | None = None
+    export_id: UUID | None = None
 
 
 @lru_cache
@@ -70,23 +93,36 @@ def _highest(dialect: str, *, is_below: bool) -> Select[int]:
 
 
 @lru_cache
-def _outlook(dialect: str) -> Select[int | None, bool]:
-    """Return the query for the highest priority of what is due, and whether anybody is paused."""
-    highest = _highest(dialect, is_below=False).scalar_subquery()
-    return select(highest, select(Pause).where(Pause.account == bindparam("of")).exists())
+def _outlook(dialect: str) -> Select[Any]:
+    """Return the query for an Outlook, if nobody is paused, and what shows whether it holds."""
+    highest = _highest(dialect, is_below=False).correlate(None).scalar_subquery()
+    is_of_highest = Export.priority == highest
+    turn = _turn(dialect, is_of_highest, some_are_paused=False).subquery("turn")
+    sight = select(
+        claims.counted(IN_THE_WINDOW, of_all=False).scalar_subquery().label("taken"),
+        highest.label("priority"),
+        select(Pause).where(Pause.account == bindparam("of")).exists().label("some_are_paused"),
+    ).subquery("sight")
+    return select(sight, turn).select_from(sight.outerjoin(turn, true()))
 
 
 @lru_cache
 def _in_turn(dialect: str, *, some_are_paused: bool) -> Select[str, UUID]:
+    return _turn(dialect, _IS_OF_PRIORITY, some_are_paused=some_are_paused)
+
+
+def _turn(
+    dialect: str, is_of_priority: ColumnElement[bool], *, some_are_paused: bool
+) -> Select[str, UUID]:
     # one probe of the index for each who has nothing due, until the first who has; as a join the
     # planner might read all that is due
     mine = (
         select(Export.id)
-        .where(*_is_due(dialect), _IS_OF_PRIORITY, Export.requester == Turn.requester)
+        .where(*_is_due(dialect), is_of_priority, Export.requester == Turn.requester)
         .order_by(Export.due_at)
         .limit(1)
     )
-    probe = mine.correlate(Turn).scalar_subquery()
+    probe = mine.correlate(Turn).scalar_subquery().label("export_id")
     rows = select(Turn.requester, probe).where(Turn.account == bindparam("of"), probe.is_not(None))
     if some_are_paused:
         rows = rows.where(Turn.requester.not_in(bindparam("paused", expanding=True)))
@@ -164,24 +200,73 @@ def forget_idle(session: Session, account: str, *, limit: int) -> int:
     return len(gone.all())
 
 
-def next_one(session: Session, *, account: str, now: datetime) -> UUID | None:
-    """Return the export that is to be asked for next, or None if none is due.
+def outlook(session: Session, *, account: str, now: datetime) -> Outlook:
+    """Return how full the window is, and what is to be asked for next.
 
-    Its requester's turn is over by that. To be called under the lock.
+    To be called under the lock; it is of use as long as that is held.
     """
-    priority, some_are_paused = session.execute(
-        _outlook(dialect_of(session)), {"of": account, "now": now}
-    ).one()
-    paused = who_is_paused(session, account) if some_are_paused else frozenset()
-    if EVERYBODY in paused:
-        return None
+    seen = session.execute(_outlook(dialect_of(session)), {"of": account, "now": now}).one()
+    if not seen.some_are_paused and (seen.priority is None or seen.export_id is not None):
+        return Outlook(seen.taken, seen.requester, seen.export_id)
+    paused = who_is_paused(session, account) if seen.some_are_paused else frozenset()
+    priority = None if EVERYBODY in paused else seen.priority
     while priority is not None:
         if chosen := _chosen(session, account, now, priority, paused):
-            requester, export_id = chosen
-            session.execute(_SERVED, {"of": account, "by": requester})
-            return export_id
+            return Outlook(seen.taken, *chosen)
         priority = highest(session, account, now, below=priority)
-    return None
+    return Outlook(seen.taken)
+
+
+def admit(
+    session: Session, chosen: Outlook, *, account: str, now: datetime, until: datetime
+) -> Export | None:
+    """Claim the export that is next, have it be `submitting`, and its requester's turn be over.
+
+    None where there is none, or somebody else is just at it. To be called under the lock.
+
+    Args:
+        session: in a transaction.
+        chosen: what `outlook` has just told.
+        account: whose exports they are.
+        now: the time.
+        until: when the claim runs out.
+    """
+    if chosen.export_id is None:
+        return None
+    noted = {
+        "at": now,
+        "from_state": State.REQUESTED,
+        "to_state": State.SUBMITTING,
+        "reason": "about to ask Uplynk for it",
+    }
+    served = {"of": account, "by": chosen.requester}
+    claimed = {"this": chosen.export_id, "now": now, "until": until, "token": uuid4()}
+    if dialect_of(session) == "postgresql":
+        return session.scalars(_admitted(), claimed | noted | served).one_or_none()
+    session.execute(_SERVED, served)
+    export = session.scalars(_begun()[0], claimed).one_or_none()
+    if export is not None:
+        session.execute(insert(HISTORY), {"export_id": export.id, **noted})
+    return export
+
+
+@lru_cache
+def _admitted() -> ReturningUpdate[Export]:
+    begun, chosen = _begun()
+    return begun.add_cte(adding(chosen).cte("noted"), _SERVED.cte("served"))
+
+
+@lru_cache
+def _begun() -> tuple[ReturningUpdate[Export], CTE]:
+    claiming, chosen = claims.claiming(State.REQUESTED)
+    begun = claiming.values(
+        state=State.SUBMITTING,
+        state_since=bindparam("now"),
+        looks=0,
+        asked_at=func.coalesce(Export.asked_at, bindparam("now")),
+        begun_at=func.coalesce(Export.begun_at, bindparam("now")),
+    )
+    return begun, chosen
 
 
 def _chosen(

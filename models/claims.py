@@ -261,7 +261,8 @@ def held(session: Session, export_id: UUID, claim: UUID | None) -> Export | None
 
 
 @lru_cache
-def _counted(states: frozenset[State], *, of_all: bool) -> Select[int]:
+def counted(states: frozenset[State], *, of_all: bool) -> Select[int]:
+    """Return the query for how many exports (of the account `of`) are in one of `states`."""
     rows = select(func.count()).where(Export.state.in_(sorted(states)))
     if UNDER_WAY.issuperset(states):
         # true of them all (see the table's CHECK); said, it lets ix_exports_due count the window
@@ -272,7 +273,7 @@ def _counted(states: frozenset[State], *, of_all: bool) -> Select[int]:
 
 def count(session: Session, states: Collection[State], *, account: str | None = None) -> int:
     """Return how many exports (of `account`) are in one of `states`, due or claimed or neither."""
-    rows = _counted(frozenset(states), of_all=account is None)
+    rows = counted(frozenset(states), of_all=account is None)
     return session.scalar(rows, {"of": account}) or 0
 
 

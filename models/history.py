@@ -1,9 +1,22 @@
 """History: one row for each change of an export's state."""
 
 from datetime import datetime
+from typing import cast
 from uuid import UUID
 
-from sqlalchemy import BigInteger, ForeignKey, Index, Integer, Text
+from sqlalchemy import (
+    CTE,
+    BigInteger,
+    ForeignKey,
+    Index,
+    Insert,
+    Integer,
+    Table,
+    Text,
+    bindparam,
+    insert,
+    select,
+)
 from sqlalchemy.orm import Mapped, mapped_column
 
 from models.base import Base, by_value
@@ -23,3 +36,16 @@ class History(Base):
     from_state: Mapped[State | None] = mapped_column(by_value(State, "from_state"))
     to_state: Mapped[State] = mapped_column(by_value(State, "to_state"))
     reason: Mapped[str] = mapped_column(Text)
+
+
+HISTORY = cast("Table", History.__table__)
+
+
+def adding(rows: CTE) -> Insert:
+    """Return the statement that adds a row for each export whose `id` is in `rows`.
+
+    It is told the columns of History: `at`, `from_state`, `to_state` and `reason`.
+    """
+    names = ("at", "from_state", "to_state", "reason")
+    noted = [bindparam(name, type_=HISTORY.c[name].type) for name in names]
+    return insert(HISTORY).from_select(["export_id", *names], select(rows.c.id, *noted))

@@ -10,18 +10,18 @@ from datetime import datetime
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, cast
-from uuid import UUID, uuid4
+from uuid import UUID
 
-from sqlalchemy import CTE, Insert, Table, bindparam, func, insert, select, update
+from sqlalchemy import Table, bindparam, insert, update
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.dml import ReturningInsert, ReturningUpdate
 
 from models import claims
 from models.export import Export, leave_word
-from models.history import History
+from models.history import HISTORY, adding
 from models.state import TERMINAL, TRANSITIONS, State, TransitionError
 
-_EXPORTS, _HISTORY = cast("Table", Export.__table__), cast("Table", History.__table__)
+_EXPORTS = cast("Table", Export.__table__)
 
 # The claim is given back, and the failures in a row are forgotten: the step did what it is for.
 _OVER: Mapping[str, Any] = MappingProxyType(
@@ -73,50 +73,10 @@ def pass_on(
             session.execute(_moved(names, if_wanted=if_wanted), parameters).first() is not None
         )
         if has_passed:
-            session.execute(insert(_HISTORY), {"export_id": export.id, **noted})
+            session.execute(insert(HISTORY), {"export_id": export.id, **noted})
     if has_passed and target in TERMINAL:
         leave_word(session, export.id)
     return has_passed
-
-
-def begin(
-    session: Session, export_id: UUID, *, now: datetime, until: datetime, reason: str
-) -> Export | None:
-    """Claim an export that is due, and have it be `submitting`; None if somebody else is at it.
-
-    Args:
-        session: in a transaction.
-        export_id: which one; it is `requested`.
-        now: the time.
-        until: when the claim runs out unless it is renewed.
-        reason: why it goes on, for a person.
-    """
-    noted = {
-        "at": now,
-        "from_state": State.REQUESTED,
-        "to_state": State.SUBMITTING,
-        "reason": reason,
-    }
-    parameters = {"this": export_id, "now": now, "until": until, "token": uuid4()}
-    is_one = claims.dialect_of(session) == "postgresql"
-    begun = _begun(is_noted=is_one)
-    export = session.scalars(begun, parameters | noted if is_one else parameters).one_or_none()
-    if export is not None and not is_one:
-        session.execute(insert(_HISTORY), {"export_id": export_id, **noted})
-    return export
-
-
-@lru_cache
-def _begun(*, is_noted: bool) -> ReturningUpdate[Export]:
-    claiming, chosen = claims.claiming(State.REQUESTED)
-    begun = claiming.values(
-        state=State.SUBMITTING,
-        state_since=bindparam("now"),
-        looks=0,
-        asked_at=func.coalesce(Export.asked_at, bindparam("now")),
-        begun_at=func.coalesce(Export.begun_at, bindparam("now")),
-    )
-    return begun.add_cte(_history_of(chosen).cte("noted")) if is_noted else begun
 
 
 @lru_cache
@@ -133,14 +93,7 @@ def _moved(names: tuple[str, ...], *, if_wanted: bool) -> ReturningUpdate[tuple[
 @lru_cache
 def _moved_and_noted(names: tuple[str, ...], *, if_wanted: bool) -> ReturningInsert[tuple[int]]:
     moved = _moved(names, if_wanted=if_wanted).cte("moved")
-    return _history_of(moved).returning(_HISTORY.c.id)
-
-
-def _history_of(rows: CTE) -> Insert:
-    """Return the statement that adds a row of history for each of these exports."""
-    names = ("at", "from_state", "to_state", "reason")
-    noted = [bindparam(name, type_=_HISTORY.c[name].type) for name in names]
-    return insert(_HISTORY).from_select(["export_id", *names], select(rows.c.id, *noted))
+    return adding(moved).returning(HISTORY.c.id)
 
 
 def _new(name: str) -> str:

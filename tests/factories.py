@@ -12,7 +12,7 @@ import requests
 from sqlalchemy.orm import Session, sessionmaker
 
 from emulator.server import Emulator
-from models import Audio, Export, State
+from models import Audio, Export, State, admission
 from worker.cloudslicer import CloudSlicer
 from worker.cloudslicer.allowance import Allowance
 from worker.cloudslicer.pages import PageSize
@@ -71,6 +71,15 @@ def make_export(sessions: sessionmaker[Session], *, state: State, **members: Any
     with sessions.begin() as session:
         session.add(export)
     return export
+
+
+def admit_next(session: Session, *, now: datetime) -> Export | None:
+    """Have the export that is next be `submitting`; None if none is due."""
+    admission.lock(session)
+    outlook = admission.outlook(session, account=ACCOUNT, now=now)
+    return admission.admit(
+        session, outlook, account=ACCOUNT, now=now, until=now + timedelta(minutes=2)
+    )
 
 
 def make_settings(tmp_path: Path, **members: Any) -> Settings:

@@ -12,7 +12,15 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from models import Export, Request, State, Turn, admission
 from models.pause import EVERYBODY
-from tests.factories import ACCOUNT, Clock, an_asset, build_export, make_export, make_settings
+from tests.factories import (
+    ACCOUNT,
+    Clock,
+    admit_next,
+    an_asset,
+    build_export,
+    make_export,
+    make_settings,
+)
 from tests.uplynk import Course, End, Plans, Uplynk
 from worker.errors import InvalidRequest
 from worker.steps import Kit, cancel, create, retry, submit
@@ -44,13 +52,10 @@ def admit(sessions: Sessions, number: int = 1) -> list[Export]:
     admitted = []
     for _ in range(number):
         with sessions.begin() as session:
-            admission.lock(session)
-            export_id = admission.next_one(session, account=ACCOUNT, now=NOW)
-            if export_id is None:
-                break
-            export = session.get_one(Export, export_id)
-            export.advance(State.SUBMITTING, now=NOW, reason="room")
-            admitted.append(export)
+            export = admit_next(session, now=NOW)
+        if export is None:
+            break
+        admitted.append(export)
     return admitted
 
 

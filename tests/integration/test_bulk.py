@@ -10,8 +10,8 @@ import pytest
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session, sessionmaker
 
-from models import Audio, Export, History, Request, State, Turn, admission
-from tests.factories import ACCOUNT, an_asset, make_export
+from models import Audio, Export, History, Request, State, Turn
+from tests.factories import ACCOUNT, admit_next, an_asset, make_export
 from worker import batches
 from worker.errors import InvalidRequest
 from worker.steps import Kit, bulk, cancel, create
@@ -186,13 +186,8 @@ def test_they_are_asked_for_in_the_order_of_the_list(sessions: Sessions) -> None
     record(sessions, *entries)
     asked = []
     with sessions.begin() as session:
-        while export_id := admission.next_one(
-            session, account=ACCOUNT, now=NOW + timedelta(seconds=1)
-        ):
-            export = session.get_one(Export, export_id)
-            export.advance(State.SUBMITTING, now=NOW, reason="room")
+        while export := admit_next(session, now=NOW + timedelta(seconds=1)):
             asked.append(export.asset)
-            session.flush()
     assert asked == [each.wish.asset for each in entries]
 
 

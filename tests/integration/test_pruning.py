@@ -29,7 +29,15 @@ from models import (
 )
 from models.pruning import Aged, Place
 from models.state import TERMINAL
-from tests.factories import ACCOUNT, Clock, an_asset, build_export, make_export, make_settings
+from tests.factories import (
+    ACCOUNT,
+    Clock,
+    admit_next,
+    an_asset,
+    build_export,
+    make_export,
+    make_settings,
+)
 from tests.waiting import wait_until
 from worker.errors import InvalidRequest
 from worker.steps import Kit, Step, Wake, cancel, clean, create, retry, submit, sweep
@@ -446,10 +454,8 @@ def test_an_export_that_is_requested_at_the_same_moment_has_its_turn(
 
 def next_requester(sessions: Sessions, now: datetime) -> str:
     with sessions.begin() as session:
-        admission.lock(session)
-        export_id = admission.next_one(session, account=ACCOUNT, now=now)
-        export = session.get_one(Export, export_id)
-        export.advance(State.SUBMITTING, now=now, reason="room")
+        export = admit_next(session, now=now)
+        assert export is not None
         return export.requester
 
 

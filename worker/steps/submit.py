@@ -38,9 +38,6 @@ MOST_TOLD = 5
 # Where too many calls were made it goes on after this.
 A_MOMENT = timedelta(seconds=1)
 
-# What Uplynk has: the exports that the window counts.
-IN_THE_WINDOW = frozenset({State.SUBMITTING, State.EXPORTING})
-
 # A job that is surely not in the list has been looked for this often, apart by the settle time.
 LOOKS_NEEDED = 2
 
@@ -109,7 +106,7 @@ def _has_work(kit: Kit) -> bool:
 
 
 def _has_room(kit: Kit, session: Session) -> bool:
-    taken = claims.count(session, IN_THE_WINDOW, account=kit.slicer.owner)
+    taken = claims.count(session, admission.IN_THE_WINDOW, account=kit.slicer.owner)
     return taken < kit.governor.window(session)
 
 
@@ -132,14 +129,12 @@ def _taken(kit: Kit, session: Session) -> Export | None:
     """
     account = kit.slicer.owner
     admission.lock(session)
-    if not _has_room(kit, session):
-        return None
     now = kit.now()  # the lock may have taken its time
-    until = now + kit.settings.call_claim
-    chosen = admission.next_one(session, account=account, now=now)
-    if chosen is None:
+    outlook = admission.outlook(session, account=account, now=now)
+    if outlook.taken >= kit.governor.window(session):
         return None
-    return passage.begin(session, chosen, now=now, until=until, reason="about to ask Uplynk for it")
+    until = now + kit.settings.call_claim
+    return admission.admit(session, outlook, account=account, now=now, until=until)
 
 
 def _later(kit: Kit) -> tuple[Wake, ...]:
