@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID, uuid4
 
-from sqlalchemy import event, or_, select
+from sqlalchemy import bindparam, event, or_, select
 from sqlalchemy.orm import Session, sessionmaker
 
 from models.export import ended_in
@@ -24,6 +24,13 @@ from models.state import TERMINAL, Channel
 _LONGEST_RECEIVER = 300
 
 _WANTS_TO_KNOW = or_(Request.callback_task.is_not(None), Request.webhook_url.is_not(None))
+
+# Kept, since each export that ends asks it: to write it down anew costs as much as to ask it.
+_WAITING = select(Request).where(
+    Request.export_id.in_(bindparam("exports", expanding=True)),
+    Request.cancelled_at.is_(None),
+    _WANTS_TO_KNOW,
+)
 
 
 class News(local):
@@ -62,11 +69,7 @@ def tell_each(session: Session, request_ids: Collection[str], *, at: datetime) -
 
 def waiting(session: Session, export_ids: Collection[UUID]) -> Sequence[Request]:
     """Return the requests that still want one of these exports, and to know of its end."""
-    return session.scalars(
-        select(Request).where(
-            Request.export_id.in_(export_ids), Request.cancelled_at.is_(None), _WANTS_TO_KNOW
-        )
-    ).all()
+    return session.scalars(_WAITING, {"exports": list(export_ids)}).all()
 
 
 def messages(request: Request, *, at: datetime) -> Iterator[Notification]:
