@@ -522,3 +522,20 @@ def test_what_another_worker_is_looking_at_is_left_to_it(kit: Kit, uplynk: Liste
         held.claim, held.claimed_until, held.due_at = claim, until, until
     poll(kit)
     assert (one(kit, exports[5]).claim, one(kit, exports[5]).polls) == (claim, 0)
+
+
+def test_a_list_is_of_use_though_others_have_just_looked_at_what_was_due(
+    kit: Kit, uplynk: Listed
+) -> None:
+    _, *due = crowd(kit, uplynk, COMPANY + FEW, due=FEW)[-FEW - 1 :]
+
+    def shown(jobs: list[Job]) -> list[Job]:
+        with kit.sessions.begin() as session:  # while the page is on its way
+            for export in due:
+                session.get_one(Export, export.id).release(due_at=kit.now() + AGE)
+        return jobs
+
+    uplynk.shown = shown
+    poll(kit)
+    assert len(uplynk.asked) == 1
+    assert (on_record(kit).rests_until, on_record(kit).why) == (None, None)

@@ -72,11 +72,19 @@ def _read(kit: Kit, reading: Reading, seen: Seen, until: datetime) -> None:
             why = f"{error.code}: {error.message}"
             _end(kit, reading, seen, rest=None if reading.skip else refused, why=why)
         return
+    if reading.unseen > 0 and not reading.has_found:
+        reading.unseen = min(reading.unseen, _due(kit, reading))
     is_lacking = reading.is_telling and reading.unseen > FEW
     is_useless = reading.unseen > 0 and not (reading.has_found or reading.is_disordered)
     why = f"Uplynk's list did not show {reading.unseen} jobs that were due"
     rest = REST if is_useless or (is_lacking and reading.is_barren) else None
     _end(kit, reading, seen, rest=rest, why=why if is_lacking else None)
+
+
+def _due(kit: Kit, reading: Reading) -> int:
+    """Return how many are still due of what was when it began: others may have looked at some."""
+    with kit.sessions.begin() as session:
+        return places.due(session, by=reading.begun_at, account=kit.slicer.owner).number
 
 
 def _end(
