@@ -5,12 +5,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
-from sqlalchemy import delete
+from sqlalchemy import delete, select
 from sqlalchemy.orm import Session, sessionmaker
 
-from models import Export, Request, State, Turn, admission
+from models import Export, History, Request, State, Turn, admission
 from models.pause import EVERYBODY
 from tests.factories import (
     ACCOUNT,
@@ -61,6 +62,72 @@ def admit(sessions: Sessions, number: int = 1) -> list[Export]:
 
 def whose(exports: list[Export]) -> str:
     return "".join(export.requester for export in exports)
+
+
+def test_what_is_admitted_is_claimed_and_its_intent_on_record(sessions: Sessions) -> None:
+    asked_at = EARLIER - timedelta(hours=1)
+    want(sessions, "a")
+    again = make_export(
+        sessions,
+        state=State.REQUESTED,
+        requester="b",
+        due_at=EARLIER,
+        asked_at=asked_at,
+        begun_at=asked_at,
+        looks=2,
+    )
+    first, second = admit(sessions, 2)
+    assert (first.requester, second.id) == ("a", again.id)
+    assert (first.asked_at, first.begun_at) == (NOW, NOW)
+    assert (second.asked_at, second.begun_at, second.looks) == (asked_at, asked_at, 0)
+    for export in (first, second):
+        with sessions.begin() as session:
+            there = session.get_one(Export, export.id)
+            [noted] = session.scalars(there.history.select())
+        assert there.claim == export.claim is not None
+        assert (there.state, there.state_since) == (State.SUBMITTING, NOW)
+        assert there.due_at == there.claimed_until == export.claimed_until > NOW  # type: ignore[operator]
+        assert (noted.at, noted.from_state, noted.to_state) == (NOW, "requested", "submitting")
+
+
+def test_what_died_as_it_was_asked_for_has_failed_once_more(sessions: Sessions) -> None:
+    make_export(
+        sessions,
+        state=State.REQUESTED,
+        requester="a",
+        due_at=EARLIER,
+        claim=uuid4(),
+        claimed_until=EARLIER,
+        attempts=1,
+    )
+    [export] = admit(sessions)
+    assert (export.attempts, export.failing_since) == (2, NOW)
+
+
+def test_what_is_taken_by_then_is_not_admitted(sessions: Sessions) -> None:
+    want(sessions, "a")
+    with sessions.begin() as session:
+        outlook = admission.outlook(session, account=ACCOUNT, now=NOW)
+        [export] = session.scalars(select(Export))
+        export.cancel("cancelled", "", now=NOW)
+    with sessions.begin() as session:
+        until = NOW + timedelta(minutes=1)
+        assert outlook.export_id == export.id
+        assert admission.admit(session, outlook, account=ACCOUNT, now=NOW, until=until) is None
+    with sessions.begin() as session:
+        assert len(session.scalars(select(History)).all()) == 1  # that of its end
+
+
+def test_the_window_counts_what_uplynk_has_or_may_have(sessions: Sessions) -> None:
+    for state in State:
+        make_export(sessions, state=state)
+    make_export(sessions, state=State.EXPORTING, account="f" * 32)
+    with sessions.begin() as session:
+        assert (
+            admission.outlook(session, account=ACCOUNT, now=NOW).taken == 2
+        )  # submitting, exporting
+        nobody = admission.outlook(session, account="0" * 32, now=NOW)
+    assert nobody == admission.Outlook(0)
 
 
 def test_requesters_take_turns_whoever_wants_more(sessions: Sessions) -> None:

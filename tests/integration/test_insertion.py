@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from models import Audio, Base, Export, History, Request, State
 from models.export import beginning_of, row_of
-from models.insertion import insert_many
+from models.insertion import insert_many, insert_together
 from tests.factories import ACCOUNT, an_asset
 
 Sessions = sessionmaker[Session]
@@ -105,3 +105,41 @@ def test_rows_of_other_attributes_have_their_own_defaults(sessions: Sessions) ->
         there = session.get_one(Request, second["id"])
         assert (there.priority, there.callback_queue, there.metadata_) == (0, "cms", {})
         assert session.get_one(Request, first["id"]).callback_queue is None
+
+
+def together(asset: str) -> tuple[Export, list[tuple[type[Base], dict[str, Any]]]]:
+    export = Export.begun(account=ACCOUNT, asset=asset, audio=Audio.AAC_LC, priority=3, now=NOW)
+    request = {"id": f"of {asset}", "export_id": export.id, "created_at": NOW}
+    return export, [
+        (Export, row_of(export)),
+        (History, beginning_of(export)),
+        (Request, request),
+    ]
+
+
+def test_rows_of_some_tables_come_together_with_their_defaults(sessions: Sessions) -> None:
+    (first, rows), (second, others) = together("a" * 32), together("b" * 32)
+    others[-1][1]["metadata_"] = METADATA[2]
+    with sessions.begin() as session:
+        insert_together(session, *rows)
+        insert_together(session, *others)
+    with sessions.begin() as session:
+        for export in (first, second):
+            there = session.get_one(Export, export.id)
+            assert (there.asset, there.audio, there.due_at) == (export.asset, Audio.AAC_LC, NOW)
+            assert (there.attempts, there.looks, there.polls, there.renewals) == (0, 0, 0, 0)
+            [begun] = session.scalars(there.history.select())
+            assert (begun.from_state, begun.to_state, begun.at) == (None, State.REQUESTED, NOW)
+        plain, titled = (session.get_one(Request, f"of {each * 32}") for each in "ab")
+        assert (plain.export_id, plain.priority, plain.requester) == (first.id, 0, "")
+        assert (plain.metadata_, titled.metadata_) == ({}, METADATA[2])
+
+
+def test_of_rows_that_come_together_none_is_there_if_one_can_not_be(sessions: Sessions) -> None:
+    with sessions.begin() as session:
+        session.add(Request(id="of " + "a" * 32, created_at=NOW))
+    with pytest.raises(IntegrityError), sessions.begin() as session:
+        insert_together(session, *together("a" * 32)[1])
+    with sessions.begin() as session:
+        assert session.scalars(select(Export)).all() == []
+        assert session.scalars(select(History)).all() == []

@@ -1,0 +1,164 @@
+"""Passage: what one statement does is what loading, advancing and writing the row would do."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from sqlalchemy import inspect, select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session, sessionmaker
+
+from models import Channel, Export, History, Notification, Request, State, passage
+from models.state import TransitionError
+from tests.factories import build_export, make_export
+
+Sessions = sessionmaker[Session]
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+UNTIL = NOW + timedelta(minutes=2)
+LATER = NOW + timedelta(minutes=5)
+NEW = {"job_id": "j", "job_state": "assigned", "job_created_at": NOW, "bytes_per_second": None}
+CREATED_AT = NOW - timedelta(hours=1)
+
+
+def claimed(sessions: Sessions, state: State = State.SUBMITTING, **members: Any) -> Export:
+    """Return an export that failed before, and is just in this worker's hands."""
+    values = {
+        "claim": uuid4(),
+        "claimed_until": UNTIL,
+        "due_at": UNTIL,
+        "attempts": 3,
+        "failing_since": CREATED_AT,
+        "created_at": CREATED_AT,
+        "state_since": CREATED_AT,
+        "bytes_per_second": 5.0,
+    }
+    return make_export(sessions, state=state, **{**values, **members})
+
+
+def passed(sessions: Sessions, export: Export, target: State, **members: Any) -> bool:
+    values = {"now": NOW, "reason": "a test's", "due_at": LATER, "values": NEW, **members}
+    with sessions.begin() as session:
+        return passage.pass_on(session, export, target, **values)
+
+
+def row(sessions: Sessions, export_id: UUID) -> dict[str, Any]:
+    with sessions.begin() as session:
+        export = session.get_one(Export, export_id)
+        return {each.key: getattr(export, each.key) for each in inspect(Export).column_attrs}
+
+
+def history(sessions: Sessions, export_id: UUID) -> list[tuple[Any, ...]]:
+    columns = (History.at, History.from_state, History.to_state, History.reason)
+    with sessions.begin() as session:
+        rows = select(*columns).where(History.export_id == export_id).order_by(History.id)
+        return [tuple(each) for each in session.execute(rows)]
+
+
+def test_the_row_and_its_history_are_as_the_long_way_leaves_them(sessions: Sessions) -> None:
+    long, short = claimed(sessions), claimed(sessions)
+    with sessions.begin() as session:
+        held = session.get_one(Export, long.id)
+        held.advance(State.EXPORTING, now=NOW, reason="a test's")
+        held.recovered()
+        for name, value in {**NEW, "job_id": "another", "due_at": LATER}.items():
+            setattr(held, name, value)
+    assert passed(sessions, short, State.EXPORTING)
+    own = {"id": short.id, "asset": short.asset, "job_id": "j"}
+    assert row(sessions, short.id) == row(sessions, long.id) | own
+    assert history(sessions, short.id) == history(sessions, long.id)
+    assert history(sessions, short.id) == [(NOW, State.SUBMITTING, State.EXPORTING, "a test's")]
+
+
+def test_who_lost_its_claim_writes_nothing(sessions: Sessions) -> None:
+    export = claimed(sessions)
+    with sessions.begin() as session:
+        session.get_one(Export, export.id).claim = uuid4()
+    before = row(sessions, export.id)
+    assert not passed(sessions, export, State.EXPORTING)
+    assert (row(sessions, export.id), history(sessions, export.id)) == (before, [])
+
+
+def test_without_a_claim_nothing_is_held(sessions: Sessions) -> None:
+    export = claimed(sessions, claim=None, claimed_until=None)
+    before = row(sessions, export.id)
+    assert not passed(sessions, export, State.EXPORTING)
+    assert (row(sessions, export.id), history(sessions, export.id)) == (before, [])
+
+
+@pytest.mark.parametrize("if_wanted", [True, False])
+def test_what_nobody_wants_stays_as_it_is_only_where_that_is_asked_for(
+    sessions: Sessions, *, if_wanted: bool
+) -> None:
+    export = claimed(sessions, unwanted_since=CREATED_AT)
+    assert passed(sessions, export, State.EXPORTING, if_wanted=if_wanted) is not if_wanted
+    state = State.SUBMITTING if if_wanted else State.EXPORTING
+    assert row(sessions, export.id)["state"] is state
+    assert len(history(sessions, export.id)) == (not if_wanted)
+
+
+def test_no_way_is_taken_that_the_table_does_not_have(sessions: Sessions) -> None:
+    export = claimed(sessions)
+    with pytest.raises(TransitionError, match="from submitting to stored"):
+        passed(sessions, export, State.STORED)
+
+
+def test_a_job_of_another_export_is_an_error_and_leaves_no_history(sessions: Sessions) -> None:
+    make_export(sessions, state=State.EXPORTING, job_id="j")
+    export = claimed(sessions)
+    with pytest.raises(IntegrityError):
+        passed(sessions, export, State.EXPORTING)
+    assert (row(sessions, export.id)["state"], history(sessions, export.id)) == ("submitting", [])
+
+
+def test_an_end_is_told_with_it_or_not_at_all(sessions: Sessions) -> None:
+    export = claimed(sessions, State.DOWNLOADING)
+    asks = {"callback_task": "cms.done", "callback_queue": "cms"}
+    with sessions.begin() as session:
+        session.add(Request(id="r", export_id=export.id, created_at=CREATED_AT, **asks))
+    values = {"size_bytes": 5, "storage_url": "file:///a.mp4"}
+    end: dict[str, Any] = {"now": NOW, "reason": "", "due_at": None, "values": values}
+    with sessions() as session:  # and the worker dies before the commit
+        assert passage.pass_on(session, export, State.STORED, **end)
+    assert told(sessions) == []
+    # the transaction is made again, with the export as it was claimed
+    assert passed(sessions, export, State.STORED, **end)
+    assert not passed(sessions, export, State.STORED, **end)
+    [notification] = told(sessions)
+    assert (notification.type, notification.channel) == ("export.stored", Channel.TASK)
+    assert (notification.created_at, notification.payload["data"]["size_bytes"]) == (NOW, 5)
+    assert row(sessions, export.id)["due_at"] is None
+
+
+def told(sessions: Sessions) -> list[Notification]:
+    with sessions.begin() as session:
+        return list(session.scalars(select(Notification)))
+
+
+def test_many_go_on_together_each_with_what_is_its_own(sessions: Sessions) -> None:
+    exports = [claimed(sessions, State.EXPORTING, claim=None) for _ in range(3)]
+    other = claimed(sessions, State.EXPORTING)
+    rows = {each.id: {"url": f"u{n}", "attempts": n} for n, each in enumerate(exports)}
+    with sessions.begin() as session:
+        passage.pass_all(session, rows, State.EXPORTING, State.DOWNLOADING, now=NOW, reason="done")
+    for number, export in enumerate(exports):
+        now = row(sessions, export.id)
+        assert (now["state"], now["url"], now["attempts"]) == ("downloading", f"u{number}", number)
+        assert (now["state_since"], now["due_at"], now["claimed_until"]) == (NOW, NOW, None)
+        said = [(NOW, State.EXPORTING, State.DOWNLOADING, "done")]
+        assert history(sessions, export.id) == said
+    assert (row(sessions, other.id)["state"], history(sessions, other.id)) == ("exporting", [])
+
+
+def test_of_none_nothing_goes_on(sessions: Sessions) -> None:
+    with sessions.begin() as session:
+        passage.pass_all(session, {}, State.EXPORTING, State.DOWNLOADING, now=NOW, reason="")
+        assert session.scalars(select(History)).all() == []
+
+
+@pytest.mark.parametrize("target", [State.FAILED, State.STORED])
+def test_many_do_not_end_together(sessions: Sessions, target: State) -> None:
+    export = build_export(state=State.EXPORTING)
+    with pytest.raises(TransitionError), sessions.begin() as session:
+        passage.pass_all(session, {export.id: {}}, State.EXPORTING, target, now=NOW, reason="")
