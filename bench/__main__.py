@@ -40,10 +40,9 @@ def _waiting(size: float, most: int | None) -> Iterator[Any]:
 
 
 def _lifecycle(size: float, _most: int | None) -> Iterator[Any]:
-    exports, size_bytes = _of(lifecycle.EXPORTS, size), lifecycle.SIZE_BYTES
-    with lifecycle.films(exports, size_bytes) as emulated:
-        for contender in CONTENDERS.values():
-            yield lifecycle.measured(contender, exports, size_bytes, emulated)
+    exports, number = _of(lifecycle.EXPORTS, size), _of(lifecycle.ROUNDS, size)
+    contenders = list(CONTENDERS.values())
+    yield from lifecycle.rounds(contenders, exports, lifecycle.SIZE_BYTES, number=number)
 
 
 def _death(size: float, _most: int | None) -> Iterator[Any]:

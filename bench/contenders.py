@@ -29,7 +29,7 @@ class Contender:
 
     Attributes:
         name: its name.
-        arguments: its worker's command line.
+        arguments: gives its worker's command line, by the pool that it is to have.
         waits: the command line of a worker that looks at jobs, and brings no files.
         table: has a row for each export, with `job_id`, `state` and `polls`.
         put: puts exports under way whose jobs bear these numbers, each to be looked at after its
@@ -43,7 +43,7 @@ class Contender:
     """
 
     name: str
-    arguments: list[str]
+    arguments: Callable[[str], list[str]]
     waits: list[str]
     table: str
     put: Callable[[Place, Sequence[int], Sequence[float]], None]
@@ -80,12 +80,17 @@ def sender(where: Place) -> Iterator[Celery]:
 
 @contextmanager
 def worker(
-    where: Place, contender: Contender, environment: dict[str, str], *, only_waits: bool = False
+    where: Place,
+    contender: Contender,
+    environment: dict[str, str],
+    *,
+    only_waits: bool = False,
+    pool: str = "threads",
 ) -> Iterator[int]:
-    """Run the contender's worker, with four threads; gives its process id."""
+    """Run the contender's worker, with four threads or children; gives its process id."""
     with (where.folder / f"{contender.name}.log").open("ab") as output:
         running = WorkerProcess(
-            contender.waits if only_waits else contender.arguments,
+            contender.waits if only_waits else contender.arguments(pool),
             environment=where.environment | environment,
             output=output,
         )
@@ -132,8 +137,8 @@ def _put_textbooks(where: Place, numbers: Sequence[int], delays: Sequence[float]
 
 OURS = Contender(
     name="ours",
-    arguments=command(
-        queues="exports,downloads", pool="threads", concurrency=CONCURRENCY, level="WARNING"
+    arguments=lambda pool: command(
+        queues="exports,downloads", pool=pool, concurrency=CONCURRENCY, level="WARNING"
     ),
     waits=command(queues="exports", pool="threads", concurrency=CONCURRENCY, level="WARNING"),
     table="exports",
@@ -149,14 +154,18 @@ OURS = Contender(
     ),
 )
 
-_TEXTBOOKS = [
-    *(sys.executable, "-m", "celery", "--app", "bench.textbook", "worker"),
-    *("--pool", "threads", "--concurrency", str(CONCURRENCY), "--loglevel", "WARNING"),
-]
+
+def _textbooks(pool: str) -> list[str]:
+    return [
+        *(sys.executable, "-m", "celery", "--app", "bench.textbook", "worker"),
+        *("--pool", pool, "--concurrency", str(CONCURRENCY), "--loglevel", "WARNING"),
+    ]
+
+
 TEXTBOOK = Contender(
     name="textbook",
-    arguments=_TEXTBOOKS,
-    waits=_TEXTBOOKS,
+    arguments=_textbooks,
+    waits=_textbooks("threads"),
     table="textbook",
     put=_put_textbooks,
     task="textbook.create",

@@ -1,7 +1,8 @@
 """Lifecycle: exports from the request to the stored file, ours beside a textbook's.
 
-`python -m bench.lifecycle` starts Redis, PostgreSQL, the emulator and a worker (threads, four),
-sends so many requests at once, and measures until the last file is stored. Both ask Uplynk for all
+`python -m bench.lifecycle` starts Redis, PostgreSQL, the emulator and a worker of four (children,
+Celery's default, or threads), sends so many requests at once, and measures until the last file is
+stored; in turns, and more than once, since no two runs are alike. Both ask Uplynk for all
 of them at once (MAX_EXPORTING). The textbook's looks at each job every 5 s. Ours looks at many
 together, up to POLL_MIN_SECONDS after the first of them is due, so that with 2.5 s it sees a job's
 end as late as the other does. Jobs take 8 to 12 s: were it 10 for each, the looks at just 10 s
@@ -35,6 +36,9 @@ EXPORTS, SIZE_BYTES = 500, 1_000_000
 RUN_SECONDS = (8.0, 12.0)
 INTERVAL_SECONDS = 5.0
 MEDIA_SECONDS = 1.0
+# Of so many runs the middle one counts.
+ROUNDS = 3
+POOLS = ("prefork", "threads")
 # These come first: a worker's first export takes what all others find there, and ours lets few be
 # under way until it knows how fast files are brought.
 WARM = 8
@@ -47,6 +51,7 @@ class Cost:
 
     Attributes:
         by: whose it is.
+        pool: what its worker works with.
         exports: how many.
         size_bytes: of each file.
         wall_seconds: from the first request to the last file that was stored.
@@ -62,6 +67,7 @@ class Cost:
     """
 
     by: str
+    pool: str
     exports: int
     size_bytes: int
     wall_seconds: float
@@ -91,7 +97,24 @@ def films(exports: int, size_bytes: int) -> Iterator[list[str]]:
         yield options
 
 
-def measured(contender: Contender, exports: int, size_bytes: int, emulated: Sequence[str]) -> Cost:
+def rounds(
+    contenders: Sequence[Contender],
+    exports: int,
+    size_bytes: int,
+    *,
+    number: int = ROUNDS,
+    pools: Sequence[str] = POOLS,
+) -> Iterator[Cost]:
+    """Measure each so often, with each pool, in turns."""
+    with films(exports, size_bytes) as emulated:
+        for pool in pools:
+            for contender in number * list(contenders):
+                yield measured(contender, pool, exports, size_bytes, emulated)
+
+
+def measured(
+    contender: Contender, pool: str, exports: int, size_bytes: int, emulated: Sequence[str]
+) -> Cost:
     """Measure one worker with so many requests at once; `emulated` is what `films` gave."""
     environment = {
         "INTERVAL_SECONDS": f"{INTERVAL_SECONDS}",
@@ -103,7 +126,7 @@ def measured(contender: Contender, exports: int, size_bytes: int, emulated: Sequ
         random = Random(1)
         for n in range(exports + WARM):
             where.control.asset(numbered(n), run_seconds=random.uniform(*RUN_SECONDS))
-        with worker(where, contender, environment) as pid:
+        with worker(where, contender, environment, pool=pool) as pid:
             _stored(where, contender, range(exports, exports + WARM), of=WARM)
             before, begun = meter.reading(where, pid), time.time()
             _stored(where, contender, range(exports), of=exports + WARM)
@@ -113,6 +136,7 @@ def measured(contender: Contender, exports: int, size_bytes: int, emulated: Sequ
         ended = max(where.seconds(contender.stored))
     return Cost(
         by=contender.name,
+        pool=pool,
         exports=exports,
         size_bytes=size_bytes,
         wall_seconds=ended - begun,
@@ -143,13 +167,16 @@ def _lags(where: Place, contender: Contender) -> list[float]:
 @click.command()
 @click.option("--exports", default=EXPORTS, show_default=True)
 @click.option("--size-bytes", default=SIZE_BYTES, show_default=True)
-@click.option("--by", multiple=True, default=("ours", "textbook"), show_default=True)
-def main(exports: int, size_bytes: int, by: tuple[str, ...]) -> None:
-    """Print a JSON line for each worker."""
-    with films(exports, size_bytes) as emulated:
-        for whose in by:
-            cost = measured(CONTENDERS[whose], exports, size_bytes, emulated)
-            click.echo(json.dumps(asdict(cost)))
+@click.option("--by", multiple=True, default=tuple(CONTENDERS), show_default=True)
+@click.option("--pool", multiple=True, default=POOLS, show_default=True)
+@click.option("--rounds", "number", default=1, show_default=True)
+def main(
+    *, exports: int, size_bytes: int, by: tuple[str, ...], pool: tuple[str, ...], number: int
+) -> None:
+    """Print a JSON line for each run."""
+    contenders = [CONTENDERS[whose] for whose in by]
+    for cost in rounds(contenders, exports, size_bytes, number=number, pools=pool):
+        click.echo(json.dumps(asdict(cost)))
 
 
 if __name__ == "__main__":

@@ -7,12 +7,13 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from bench.tables import OURS, TEXTBOOK, Row
+from bench.tables import CPU, LIFECYCLE, OURS, RATE, TEXTBOOK, Row, middle
 
 mpl.use("agg")
 
 COLOURS = {OURS: "#1b6ca8", TEXTBOOK: "#c9702e"}
 DPI = 110
+BAR = 0.4  # how wide one of the two is
 
 _MEASURES: Mapping[str, Callable[[Row], float]] = {
     "calls to Uplynk": lambda row: row["calls"] / row["looks"],
@@ -53,16 +54,19 @@ def waiting(rows: Sequence[Row], path: Path) -> None:
 
 
 def lifecycle(rows: Sequence[Row], path: Path) -> None:
-    """Draw exports a second, and CPU an export."""
+    """Draw exports a second, and CPU an export, by the pool."""
     figure = Figure(figsize=(7, 3), layout="constrained")
-    rate, cpu = figure.subplots(1, 2)
-    names = [row["by"] for row in rows]
-    colours = [COLOURS[name] for name in names]
-    rate.bar(names, [row["exports"] / row["wall_seconds"] for row in rows], color=colours)
-    rate.set_title("exports a second")
-    used = [1000 * row["cpu_seconds"] / row["exports"] for row in rows]
-    cpu.bar(names, used, color=colours)
-    cpu.set_title("CPU of the worker, ms an export")
+    pools = list(dict.fromkeys(row["pool"] for row in rows))
+    for axes, name in zip(figure.subplots(1, 2), (RATE, CPU), strict=True):
+        for place, pool in enumerate(pools):
+            here = [row for row in rows if row["pool"] == pool]
+            for shift, (whose, colour) in enumerate(COLOURS.items()):
+                value = middle(here, whose, LIFECYCLE[name])
+                label = whose if place == 0 else None
+                axes.bar(place + shift * BAR, value or 0, BAR, color=colour, label=label)
+        axes.set_xticks([place + BAR / 2 for place in range(len(pools))], pools)
+        axes.set_title(name)
+        axes.legend()
     figure.savefig(path, dpi=DPI)
 
 

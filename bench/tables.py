@@ -1,11 +1,13 @@
 """Tables: what was measured, as Markdown; and the page that they are put into."""
 
 from collections.abc import Callable, Mapping, Sequence
+from statistics import median
 from typing import Any
 
 Row = Mapping[str, Any]
 
 OURS, TEXTBOOK = "ours", "textbook"
+RATE, CPU = "exports a second", "CPU of the worker, ms an export"
 # From here on a number needs no places, one, or two; below that two digits are shown.
 BOUNDS = ((100.0, ",.0f"), (10.0, ".1f"), (1.0, ".2f"))
 # A ratio up to this is shown as a fraction.
@@ -38,16 +40,24 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def beside(rows: Sequence[Row], measures: Mapping[str, Callable[[Row], float]]) -> list[list[str]]:
-    """Return a line for each measure: ours, the textbook's, and what the one is to the other."""
-    by = {row["by"]: row for row in rows}
+    """Return a line for each measure: ours, the textbook's, and what the one is to the other.
+
+    Of several runs that is the middle one's.
+    """
     lines = []
     for name, measure in measures.items():
-        values = [measure(by[whose]) if whose in by else None for whose in (OURS, TEXTBOOK)]
+        values = [middle(rows, whose, measure) for whose in (OURS, TEXTBOOK)]
         cells = ["" if value is None else shown(value) for value in values]
         ours, textbook = values
         ratio = "" if ours is None or textbook is None else to(ours, textbook)
         lines.append([name, *cells, ratio])
     return lines
+
+
+def middle(rows: Sequence[Row], whose: str, measure: Callable[[Row], float]) -> float | None:
+    """Return the median of what is measured of one of the two; None if nothing was."""
+    values = [measure(row) for row in rows if row["by"] == whose]
+    return median(values) if values else None
 
 
 _WAITING: Mapping[str, Callable[[Row], float]] = {
@@ -63,9 +73,9 @@ _WAITING: Mapping[str, Callable[[Row], float]] = {
     ),
 }
 
-_LIFECYCLE: Mapping[str, Callable[[Row], float]] = {
-    "exports a second": lambda row: row["exports"] / row["wall_seconds"],
-    "CPU of the worker, ms an export": lambda row: 1000 * row["cpu_seconds"] / row["exports"],
+LIFECYCLE: Mapping[str, Callable[[Row], float]] = {
+    RATE: lambda row: row["exports"] / row["wall_seconds"],
+    CPU: lambda row: 1000 * row["cpu_seconds"] / row["exports"],
     "calls to Uplynk an export": lambda row: row["calls"] / row["exports"],
     "SQL statements an export": lambda row: row["statements"] / row["exports"],
     "transactions an export": lambda row: row["transactions"] / row["exports"],
@@ -91,10 +101,15 @@ def waiting(rows: Sequence[Row]) -> str:
 
 
 def lifecycle(rows: Sequence[Row]) -> str:
-    """Return the table of `bench.lifecycle`."""
+    """Return the table of `bench.lifecycle`: a part for each pool."""
     first = rows[0]
     head = f"{first['exports']:,} exports of {first['size_bytes']:,} bytes"
-    lines = beside(rows, _LIFECYCLE)
+    lines = []
+    for pool in dict.fromkeys(row["pool"] for row in rows):
+        here = [row for row in rows if row["pool"] == pool]
+        runs = sum(row["by"] == OURS for row in here)
+        lines.append([f"**{pool}**, runs of each: {runs}", "", "", ""])
+        lines += beside(here, LIFECYCLE)
     return _with_others(table([head, OURS, TEXTBOOK, "ours to textbook"], lines), rows)
 
 

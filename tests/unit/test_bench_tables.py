@@ -90,6 +90,35 @@ def test_what_others_had_of_the_machine_is_said() -> None:
     assert disturbed.endswith("Others had up to 1.2 of the machine's cores meanwhile.")
 
 
+def lifecycle(by: str, pool: str, cpu_seconds: float) -> dict[str, object]:
+    return {
+        "by": by,
+        "pool": pool,
+        "exports": 500,
+        "size_bytes": 1_000_000,
+        "wall_seconds": 20.0,
+        "lag_seconds": 2.5,
+        "worst_lag_seconds": 5.0,
+        "calls": 550,
+        "cpu_seconds": cpu_seconds,
+        "statements": 5500,
+        "transactions": 2500,
+        "peak_mib": 170.0,
+        "others_cores": 0.0,
+    }
+
+
+def test_of_the_runs_of_a_lifecycle_the_middle_one_counts_by_its_pool() -> None:
+    runs = [lifecycle("ours", "threads", seconds) for seconds in (90.0, 5.0, 6.0)]
+    runs += [lifecycle("textbook", "threads", seconds) for seconds in (4.0, 5.0, 80.0)]
+    alone = [lifecycle("ours", "prefork", 7.0)]
+    prefork, _, threads = tables.lifecycle(alone + runs).partition("| **threads**, runs of each: 3")
+    assert "500 exports of 1,000,000 bytes" in prefork
+    assert cells(prefork, "CPU of the worker, ms an export") == ["14.0", "", ""]
+    assert cells(threads, "CPU of the worker, ms an export") == ["12.0", "10.0", "1.20"]
+    assert cells(threads, "exports a second") == ["25.0", "25.0", "1.00"]
+
+
 def test_a_death_is_told_by_its_worst_round() -> None:
     gap = {"exports": 1000, "others_cores": 0.0, "all_seconds": [6.0, 9.0]}
     ours = {**gap, "by": "ours", "visibility_seconds": None, "first_seconds": [3.0, 5.0]}
