@@ -17,13 +17,11 @@ from sqlalchemy import (
     ColumnElement,
     Insert,
     Select,
-    String,
     Table,
     bindparam,
     delete,
     func,
     insert,
-    literal,
     select,
     text,
     true,
@@ -66,6 +64,12 @@ _SERVED = (
         .scalar_subquery()
         + 1
     )
+)
+
+
+_ENTER_LOCK = text("SELECT pg_advisory_xact_lock_shared(:lock)")
+_HAS_TURN = select(_TURNS.c.served).where(
+    _TURNS.c.account == bindparam("account"), _TURNS.c.requester == bindparam("requester")
 )
 
 
@@ -153,20 +157,19 @@ def enter(session: Session, account: str, requester: str) -> None:
 
     To be called before its export is there: whoever forgets the idle waits for this transaction.
     """
-    session.execute(_entered(dialect_of(session)), {"of": account, "by": requester})
+    dialect = dialect_of(session)
+    if dialect == "postgresql":
+        session.execute(_ENTER_LOCK, {"lock": _TURNS_LOCK})
+    turn = {"account": account, "requester": requester}
+    # to insert what is there would wait for whoever is just admitting an export of its
+    if session.execute(_HAS_TURN, turn).first() is None:
+        session.execute(_new_turn(dialect), {**turn, "served": 0})
 
 
 @lru_cache
-def _entered(dialect: str) -> Insert:
-    turn = select(bindparam("of", type_=String), bindparam("by", type_=String), literal(0))
-    names = ["account", "requester", "served"]
-    if dialect != "postgresql":
-        # without a condition SQLite would read the conflict's clause as one of a join
-        return sqlite.insert(_TURNS).from_select(names, turn.where(true())).on_conflict_do_nothing()
-    # the lock is had before it is seen whether the turn is there: that is no matter of a snapshot
-    held = select(func.pg_advisory_xact_lock_shared(_TURNS_LOCK).label("held")).subquery()
-    turn = turn.select_from(held)
-    return postgresql.insert(_TURNS).from_select(names, turn).on_conflict_do_nothing()
+def _new_turn(dialect: str) -> Insert:
+    of_dialect = postgresql.insert if dialect == "postgresql" else sqlite.insert
+    return of_dialect(_TURNS).on_conflict_do_nothing()
 
 
 def lock_turns(session: Session) -> None:

@@ -69,7 +69,7 @@ class Export(Base):
         CheckConstraint(f"NOT ({IS_UNDER_WAY.text}) OR due_at IS NOT NULL", "never_forgotten"),
         # claims.take for polls, claims.next_due, claims.count, the sweep
         Index("ix_exports_due", "state", "due_at", postgresql_where=_IS_DUE, sqlite_where=_IS_DUE),
-        # admission.next_one
+        # admission.outlook
         Index(
             "ix_exports_turns",
             "account",
@@ -227,7 +227,9 @@ class Export(Base):
     def advance(
         self, target: State, *, now: datetime, reason: str, keep_claim: bool = False
     ) -> None:
-        """Change the state, and leave a row of history; `state` changes here and in passage.py.
+        """Change the state, and leave a row of history.
+
+        By one statement, without the row, that is done in passage.py, and by admission.admit.
 
         The export is due at once in its new state, or never again if that state is terminal, and
         the claim is given back: a claim is for one step. `keep_claim` is for the change of state

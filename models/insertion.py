@@ -5,7 +5,19 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, cast
 
-from sqlalchemy import ARRAY, Column, Table, bindparam, column, func, insert, inspect, select
+from sqlalchemy import (
+    ARRAY,
+    CTE,
+    Column,
+    Table,
+    bindparam,
+    column,
+    func,
+    insert,
+    inspect,
+    literal,
+    select,
+)
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.dml import Insert
 
@@ -33,7 +45,7 @@ def insert_many(session: Session, table: type[Base], rows: Sequence[Mapping[str,
 
 
 def insert_together(session: Session, *rows: tuple[type[Base], Mapping[str, Any]]) -> None:
-    """Insert a row each of some tables, those first that others refer to; else as `insert_many`.
+    """Insert a row each of some tables, in their order; else as `insert_many`.
 
     On PostgreSQL that is one statement.
     """
@@ -53,18 +65,28 @@ def insert_together(session: Session, *rows: tuple[type[Base], Mapping[str, Any]
 
 @lru_cache
 def _together(shape: tuple[tuple[type[Base], tuple[str, ...]], ...]) -> Insert:
-    *before, last = (_of_values(number, *each) for number, each in enumerate(shape))
-    return last.add_cte(*(each.cte(f"row_{number}") for number, each in enumerate(before)))
+    *before, last = enumerate(shape)
+    done: CTE | None = None
+    for number, each in before:
+        # selected from the one before: parts that nothing reads PostgreSQL runs in any order
+        done = _of_values(number, *each, after=done).returning(literal(1)).cte(f"row_{number}")
+    number, each = last
+    return _of_values(number, *each, after=done)
 
 
-def _of_values(number: int, table: type[Base], names: tuple[str, ...]) -> Insert:
+def _of_values(
+    number: int, table: type[Base], names: tuple[str, ...], *, after: CTE | None
+) -> Insert:
     columns = _columns(table, names)
-    return insert(_table(table)).values(
-        {
-            each.name: bindparam(_numbered(number, name), type_=each.type)
+    values = select(
+        *(
+            bindparam(_numbered(number, name), type_=each.type)
             for name, each in zip(names, columns, strict=True)
-        }
+        )
     )
+    values = values if after is None else values.select_from(after)
+    kept = [each.name for each in columns]
+    return insert(_table(table)).from_select(kept, values, include_defaults=False)
 
 
 def _defaults(table: type[Base], row: Mapping[str, Any]) -> dict[str, Any]:

@@ -26,11 +26,15 @@ _LONGEST_RECEIVER = 300
 _WANTS_TO_KNOW = or_(Request.callback_task.is_not(None), Request.webhook_url.is_not(None))
 
 # Kept, since each export that ends asks it: to write it down anew costs as much as to ask it.
-_WAITING = select(Request).where(
-    Request.export_id.in_(bindparam("exports", expanding=True)),
-    Request.cancelled_at.is_(None),
-    _WANTS_TO_KNOW,
-)
+_WAITING = (
+    select(Request)
+    .where(
+        Request.export_id.in_(bindparam("exports", expanding=True)),
+        Request.cancelled_at.is_(None),
+        _WANTS_TO_KNOW,
+    )
+    .execution_options(populate_existing=True)
+)  # a statement may have ended what the session has
 
 
 class News(local):

@@ -98,7 +98,8 @@ def pass_all(
     """Have the rows of many exports be in their next state, which none of them ends in.
 
     Args:
-        session: in a transaction that holds their locks; nobody has claimed them.
+        session: in a transaction that holds their locks, and has seen their state and that nobody
+            has claimed them.
         rows: their other columns that are new, by their names, the same of each.
         source: the state that they are in.
         target: their next state; they are due at once.

@@ -8,7 +8,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import delete, select
+from sqlalchemy import delete, select, text
 from sqlalchemy.orm import Session, sessionmaker
 
 from models import Export, History, Request, State, Turn, admission
@@ -116,6 +116,29 @@ def test_what_is_taken_by_then_is_not_admitted(sessions: Sessions) -> None:
         assert admission.admit(session, outlook, account=ACCOUNT, now=NOW, until=until) is None
     with sessions.begin() as session:
         assert len(session.scalars(select(History)).all()) == 1  # that of its end
+
+
+@pytest.mark.services
+def test_who_enters_waits_for_nobody_who_is_just_admitting(sessions: Sessions) -> None:
+    want(sessions, "a")
+    with sessions.begin() as admitting:
+        assert admit_next(admitting, now=NOW) is not None
+        with sessions.begin() as entering:
+            entering.execute(text("SET LOCAL lock_timeout = 1"))
+            admission.enter(entering, ACCOUNT, "a")
+
+
+@pytest.mark.services
+def test_what_another_is_just_at_is_not_admitted_and_not_waited_for(sessions: Sessions) -> None:
+    want(sessions, "a")
+    with sessions.begin() as holding:
+        [held] = holding.scalars(select(Export).with_for_update())
+        with sessions.begin() as session:
+            session.execute(text("SET LOCAL lock_timeout = 1"))
+            assert admit_next(session, now=NOW) is None
+    with sessions.begin() as session:
+        assert session.get_one(Export, held.id).claim is None
+        assert session.scalars(select(History)).all() == []
 
 
 def test_the_window_counts_what_uplynk_has_or_may_have(sessions: Sessions) -> None:

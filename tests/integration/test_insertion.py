@@ -135,6 +135,20 @@ def test_rows_of_some_tables_come_together_with_their_defaults(sessions: Session
         assert (plain.metadata_, titled.metadata_) == ({}, METADATA[2])
 
 
+def test_a_row_that_comes_with_others_is_as_one_that_comes_alone(sessions: Sessions) -> None:
+    with sessions.begin() as session:
+        for number, asset in enumerate(("a" * 32, "b" * 32)):
+            _, rows = together(asset)
+            if number:
+                insert_together(session, *rows)
+            else:
+                for of, values in rows:
+                    session.execute(insert(of), [values])
+        for of in (Export, History, Request):
+            alone, other = table(session, of, without={"id", "asset", "export_id"})
+            assert alone == other
+
+
 def test_of_rows_that_come_together_none_is_there_if_one_can_not_be(sessions: Sessions) -> None:
     with sessions.begin() as session:
         session.add(Request(id="of " + "a" * 32, created_at=NOW))

@@ -131,6 +131,27 @@ def test_an_end_is_told_with_it_or_not_at_all(sessions: Sessions) -> None:
     assert row(sessions, export.id)["due_at"] is None
 
 
+def test_an_end_is_told_also_where_the_session_had_the_export_before(sessions: Sessions) -> None:
+    export = claimed(sessions, State.DOWNLOADING)
+    asks = {"callback_task": "cms.done", "callback_queue": "cms"}
+    with sessions.begin() as session:
+        session.add(Request(id="r", export_id=export.id, created_at=CREATED_AT, **asks))
+    with sessions.begin() as session:
+        had = session.get_one(Export, export.id)
+        passage.pass_on(
+            session,
+            export,
+            State.STORED,
+            now=NOW,
+            reason="",
+            due_at=None,
+            values={"storage_url": "file:///a.mp4"},
+        )
+    [notification] = told(sessions)
+    assert notification.payload["data"]["storage_url"] == "file:///a.mp4"
+    assert had.state is State.STORED
+
+
 def told(sessions: Sessions) -> list[Notification]:
     with sessions.begin() as session:
         return list(session.scalars(select(Notification)))

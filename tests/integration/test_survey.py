@@ -6,6 +6,7 @@ from random import Random
 from uuid import uuid4
 
 import pytest
+from sqlalchemy import inspect
 
 from models import Breaker, Export, State, StopCause
 from tests.crowd import AGE, APART, Listed, crowd, every, on_record, polled, with_pages
@@ -14,7 +15,7 @@ from tests.uplynk import Course, End, Killed, Plans
 from worker.cloudslicer import Job, JobState
 from worker.errors import Transient
 from worker.pace import JITTER
-from worker.steps import Kit, Report, Step, Wake, poll
+from worker.steps import Kit, Report, Step, Wake, look, poll
 from worker.steps.poll import COMPANY, FEW
 from worker.steps.reading import TURN
 from worker.steps.survey import REST, REST_REFUSED
@@ -524,10 +525,12 @@ def test_what_another_worker_is_looking_at_is_left_to_it(kit: Kit, uplynk: Liste
     assert (one(kit, exports[5]).claim, one(kit, exports[5]).polls) == (claim, 0)
 
 
+@pytest.mark.parametrize("found", [0, 1])
 def test_a_list_is_of_use_though_others_have_just_looked_at_what_was_due(
-    kit: Kit, uplynk: Listed
+    kit: Kit, uplynk: Listed, found: int
 ) -> None:
-    _, *due = crowd(kit, uplynk, COMPANY + FEW, due=FEW)[-FEW - 1 :]
+    number = 2 * COMPANY
+    _, *due = crowd(kit, uplynk, 2 * number, due=number)[-number + found - 1 :]
 
     def shown(jobs: list[Job]) -> list[Job]:
         with kit.sessions.begin() as session:  # while the page is on its way
@@ -539,3 +542,36 @@ def test_a_list_is_of_use_though_others_have_just_looked_at_what_was_due(
     poll(kit)
     assert len(uplynk.asked) == 1
     assert (on_record(kit).rests_until, on_record(kit).why) == (None, None)
+
+
+@pytest.mark.parametrize("url", [None, "https://before.example/slices/old.mp4"])
+def test_a_page_says_of_a_job_that_is_done_what_a_look_of_its_own_says(
+    kit: Kit, uplynk: Listed, clock: Clock, url: str | None
+) -> None:
+    exports = crowd(kit, uplynk, COMPANY + 2)
+    failing = {"attempts": 3, "failing_since": kit.now() - AGE, "job_error": "before"}
+    with kit.sessions.begin() as session:
+        for export in exports[:2]:
+            there = session.get_one(Export, export.id)
+            there.url = url
+            for name, value in failing.items():
+                setattr(there, name, value)
+            there.begun_at = there.created_at = there.job_created_at = kit.now() - AGE
+            uplynk.finish(str(export.job_id), JobState.DONE)
+    clock.move(seconds=1)
+    with kit.sessions.begin() as session:
+        alone = session.get_one(Export, exports[0].id)
+        look.learned(kit, session, alone, uplynk.get_job(str(alone.job_id)))
+    poll(kit)
+    of_own = {"id", "asset", "job_id", "url"} if url is None else {"id", "asset", "job_id"}
+    rows, said = [], []
+    for export in exports[:2]:
+        with kit.sessions.begin() as session:
+            there = session.get_one(Export, export.id)
+            [noted] = session.scalars(there.history.select())
+            said.append((noted.at, noted.from_state, noted.to_state, noted.reason))
+            names = [each.key for each in inspect(Export).column_attrs if each.key not in of_own]
+            rows.append({name: getattr(there, name) for name in names})
+    assert rows[0] == rows[1]
+    assert said[0] == said[1]
+    assert (rows[0]["attempts"], rows[0]["polls"]) == (0 if url is None else 3, 1)

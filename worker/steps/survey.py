@@ -56,8 +56,10 @@ def _read(kit: Kit, reading: Reading, seen: Seen, until: datetime) -> None:
                 reading.leave(kit)
                 return
             _read_page(kit, reading, seen)
-            if reading.is_over and _is_worth_all(kit, reading):
-                reading.read_all()
+            if reading.is_over:
+                _recount(kit, reading)
+                if _is_worth_all(kit, reading):
+                    reading.read_all()
     except ExportError as error:
         if isinstance(error, Transient) and error.is_asked_too_much:
             # one by one it would be more still
@@ -72,8 +74,6 @@ def _read(kit: Kit, reading: Reading, seen: Seen, until: datetime) -> None:
             why = f"{error.code}: {error.message}"
             _end(kit, reading, seen, rest=None if reading.skip else refused, why=why)
         return
-    if reading.unseen > 0 and not reading.has_found:
-        reading.unseen = min(reading.unseen, _due(kit, reading))
     is_lacking = reading.is_telling and reading.unseen > FEW
     is_useless = reading.unseen > 0 and not (reading.has_found or reading.is_disordered)
     why = f"Uplynk's list did not show {reading.unseen} jobs that were due"
@@ -81,10 +81,15 @@ def _read(kit: Kit, reading: Reading, seen: Seen, until: datetime) -> None:
     _end(kit, reading, seen, rest=rest, why=why if is_lacking else None)
 
 
-def _due(kit: Kit, reading: Reading) -> int:
-    """Return how many are still due of what was when it began: others may have looked at some."""
-    with kit.sessions.begin() as session:
-        return places.due(session, by=reading.begun_at, account=kit.slicer.owner).number
+def _recount(kit: Kit, reading: Reading) -> None:
+    """See whether what it did not show is still due, before that says something of the list.
+
+    Others may have looked at it meanwhile, one by one.
+    """
+    if reading.unseen > FEW or (reading.unseen > 0 and not reading.has_found):
+        with kit.sessions.begin() as session:
+            due = places.due(session, by=reading.begun_at, account=kit.slicer.owner)
+        reading.unseen = min(reading.unseen, due.number)
 
 
 def _end(
