@@ -478,3 +478,19 @@ def test_a_reading_that_the_release_before_left_is_gone_on_with(
     poll(kit)
     assert places(uplynk) == [100, 200, 300]
     assert [export.polls for export in every(kit)[:200]] == [1] * 200
+
+
+def test_young_jobs_behind_many_that_are_younger_still_are_found(
+    kit: Kit, uplynk: Listed, plans: Plans
+) -> None:
+    exports = crowd(kit, uplynk, 600, due=0)
+    with kit.sessions.begin() as session:
+        for number, export in enumerate(exports):
+            made_at = kit.now() - timedelta(seconds=6) + timedelta(milliseconds=10) * number
+            session.get_one(Export, export.id).job_created_at = made_at
+    fall_due(kit, exports[: FEW + 90])
+    poll(kit)
+    assert [export.polls for export in every(kit)[: FEW + 90]] == [1] * (FEW + 90)
+    assert plans.calls["get"] == 0
+    assert places(uplynk) == [0, 450, 550]
+    assert (on_record(kit).rests_until, on_record(kit).why) == (None, None)

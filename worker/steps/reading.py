@@ -157,13 +157,12 @@ class Reading:
             self.hold(kit, session, **over, rests_until=rests_until, why=why)
 
     def pass_over(self, kit: Kit, session: Session, newest: datetime, oldest: datetime) -> None:
-        """Pass over the jobs between two times, of which none is due.
+        """Pass over the jobs between two times, of which none is due and all are in the list.
 
         But for a quarter of a page or more, for what the list may lack. Pages begin at the same
         places each time, so that those which are seen together once stay together.
         """
-        listed = min(newest, kit.now() - UNLISTED)
-        number = places.between(session, listed, oldest, account=kit.slicer.owner)
+        number = places.between(session, newest, oldest, account=kit.slicer.owner)
         size = kit.page_size.size
         step = max(size // 2, 1)
         place = (self.skip + number - size // 4) // step * step
@@ -245,5 +244,5 @@ def _new(kit: Kit, session: Session, now: datetime) -> Reading:
     due = places.due(session, by=now, account=kit.slicer.owner)
     reading = Reading(uuid4(), now, due.number)
     if due.newest is not None:
-        reading.pass_over(kit, session, now, due.newest)
+        reading.pass_over(kit, session, now - UNLISTED, due.newest)
     return reading
