@@ -9,15 +9,13 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
-from typing import Any, cast
+from typing import Any
 from uuid import UUID, uuid4
 
 from sqlalchemy import (
     CTE,
     ColumnElement,
-    Insert,
     Select,
-    Table,
     bindparam,
     delete,
     func,
@@ -25,52 +23,30 @@ from sqlalchemy import (
     select,
     text,
     true,
-    update,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.dml import ReturningUpdate
 
 from models import claims
 from models.claims import IS_DUE, IS_OF_ACCOUNT, dialect_of, in_state, usual
 from models.database import inserted
-from models.export import IS_UNDER_WAY, Export
+from models.export import Export
 from models.history import HISTORY, adding
 from models.pause import EVERYBODY, Pause
 from models.request import Request
 from models.state import State
 from models.turn import Turn
+from models.turns import SERVED, enter
 
 # An arbitrary number that names the lock under which exports are admitted to the window.
 _LOCK = 0x75706C79
-# Another names that of the turns: who enters shares it, who forgets the idle has it alone.
-_TURNS_LOCK = 0x7475726E
 
 # What Uplynk has, or may have: the exports that the window counts.
 IN_THE_WINDOW = frozenset({State.SUBMITTING, State.EXPORTING})
 
-_TURNS = cast("Table", Turn.__table__)
-
 _IS_OF_PRIORITY = Export.priority == bindparam("priority")
 
 _PAUSED = select(Pause.requester).where(Pause.account == bindparam("of"))
-
-_SERVED = (
-    update(_TURNS)
-    .where(_TURNS.c.account == bindparam("of"), _TURNS.c.requester == bindparam("by"))
-    .values(
-        served=select(func.max(Turn.served))
-        .where(Turn.account == bindparam("of"))
-        .scalar_subquery()
-        + 1
-    )
-)
-
-
-_ENTER_LOCK = text("SELECT pg_advisory_xact_lock_shared(:lock)")
-_HAS_TURN = select(_TURNS.c.served).where(
-    _TURNS.c.account == bindparam("account"), _TURNS.c.requester == bindparam("requester")
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,57 +128,6 @@ def lock(session: Session) -> None:
         session.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
 
 
-def enter(session: Session, account: str, requester: str) -> None:
-    """Have the requester take turns with the others, from now on, if it doesn't yet.
-
-    To be called before its export is there: whoever forgets the idle waits for this transaction.
-    """
-    dialect = dialect_of(session)
-    if dialect == "postgresql":
-        session.execute(_ENTER_LOCK, {"lock": _TURNS_LOCK})
-    turn = {"account": account, "requester": requester}
-    # to insert what is there would wait for whoever is just admitting an export of its
-    if session.execute(_HAS_TURN, turn).first() is None:
-        session.execute(_new_turn(dialect), {**turn, "served": 0})
-
-
-@lru_cache
-def _new_turn(dialect: str) -> Insert:
-    of_dialect = postgresql.insert if dialect == "postgresql" else sqlite.insert
-    return of_dialect(_TURNS).on_conflict_do_nothing()
-
-
-def lock_turns(session: Session) -> None:
-    """Wait until all who entered have committed, and let nobody enter before this one has."""
-    if dialect_of(session) == "postgresql":
-        session.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _TURNS_LOCK})
-
-
-def forget_idle(session: Session, account: str, *, limit: int) -> int:
-    """Delete the turns of requesters who have nothing under way; returns how many, up to `limit`.
-
-    Not only what is requested counts: what is with Uplynk may come back. To be called under the
-    lock of the turns.
-    """
-    busy = select(Export.requester).where(
-        Export.account == account,
-        IS_UNDER_WAY,
-        Export.due_at.is_not(None),  # true of them all; by it ix_exports_due serves
-    )
-    idle = (
-        select(Turn.requester)
-        .where(Turn.account == account, Turn.requester.not_in(busy))
-        .limit(limit)
-    )
-    gone = session.execute(
-        delete(Turn)
-        .where(Turn.account == account, Turn.requester.in_(session.scalars(idle).all()))
-        .returning(Turn.requester)
-        .execution_options(synchronize_session=False)
-    )
-    return len(gone.all())
-
-
 def outlook(session: Session, *, account: str, now: datetime) -> Outlook:
     """Return how full the window is, and what is to be asked for next.
 
@@ -246,7 +171,7 @@ def admit(
     claimed = {"this": chosen.export_id, "now": now, "until": until, "token": uuid4()}
     if dialect_of(session) == "postgresql":
         return session.scalars(_admitted(), claimed | noted | served).one_or_none()
-    session.execute(_SERVED, served)
+    session.execute(SERVED, served)
     export = session.scalars(_begun()[0], claimed).one_or_none()
     if export is not None:
         session.execute(insert(HISTORY), {"export_id": export.id, **noted})
@@ -256,7 +181,7 @@ def admit(
 @lru_cache
 def _admitted() -> ReturningUpdate[Export]:
     begun, chosen = _begun()
-    return begun.add_cte(adding(chosen).cte("noted"), _SERVED.cte("served"))
+    return begun.add_cte(adding(chosen).cte("noted"), SERVED.cte("served"))
 
 
 @lru_cache

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import delete, select, text
 from sqlalchemy.orm import Session, sessionmaker
 
-from models import Export, History, Request, State, Turn, admission
+from models import Export, History, Request, State, Turn, admission, turns
 from models.pause import EVERYBODY
 from tests.factories import (
     ACCOUNT,
@@ -36,7 +36,7 @@ EARLIER = NOW - timedelta(hours=1)
 def want(sessions: Sessions, requester: str, number: int = 1, *, priority: int = 0) -> None:
     """Have the requester want so many exports, one a second."""
     with sessions.begin() as session:
-        admission.enter(session, ACCOUNT, requester)
+        turns.enter(session, ACCOUNT, requester)
         session.add_all(
             build_export(
                 state=State.REQUESTED,
@@ -125,7 +125,7 @@ def test_who_enters_waits_for_nobody_who_is_just_admitting(sessions: Sessions) -
         assert admit_next(admitting, now=NOW) is not None
         with sessions.begin() as entering:
             entering.execute(text("SET LOCAL lock_timeout = 1"))
-            admission.enter(entering, ACCOUNT, "a")
+            turns.enter(entering, ACCOUNT, "a")
 
 
 @pytest.mark.services

@@ -48,7 +48,7 @@ def test_what_is_not_due_is_passed_over(kit: Kit, uplynk: Listed, plans: Plans) 
     fall_due(kit, exports[1000:1020])
     fall_due(kit, exports[-40:])
     poll(kit)
-    assert places(uplynk) == [0, 950, 1950]
+    assert places(uplynk) == [0, 950, 1900]
     assert plans.calls["get"] == 0
     polls = [export.polls for export in every(kit)]
     assert {*polls[:30], *polls[1000:1020], *polls[-40:]} == {1}
@@ -493,4 +493,21 @@ def test_young_jobs_behind_many_that_are_younger_still_are_found(
     assert [export.polls for export in every(kit)[: FEW + 90]] == [1] * (FEW + 90)
     assert plans.calls["get"] == 0
     assert places(uplynk) == [0, 450, 550]
+    assert (on_record(kit).rests_until, on_record(kit).why) == (None, None)
+
+
+def test_jobs_that_were_found_again_just_now_lead_past_nothing(
+    kit: Kit, uplynk: Listed, plans: Plans
+) -> None:
+    exports = crowd(kit, uplynk, 1000, due=0)
+    with kit.sessions.begin() as session:
+        for number, export in enumerate(exports):
+            made_at = kit.now() - timedelta(seconds=100) + timedelta(milliseconds=100) * number
+            session.get_one(Export, export.id).job_created_at = made_at
+        for export in exports[900:916]:  # the list has them from place 84 to 99
+            session.get_one(Export, export.id).job_created_at = kit.now() - timedelta(seconds=1)
+    fall_due(kit, exports[802:811])
+    poll(kit)
+    assert [export.polls for export in every(kit)[802:811]] == [1] * 9
+    assert plans.calls["get"] == 0
     assert (on_record(kit).rests_until, on_record(kit).why) == (None, None)

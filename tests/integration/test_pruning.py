@@ -24,11 +24,12 @@ from models import (
     Request,
     State,
     Turn,
-    admission,
     pruning,
 )
 from models.pruning import Aged, Place
 from models.state import TERMINAL
+from models.turns import enter, forget_idle
+from models.turns import lock as lock_turns
 from tests.factories import (
     ACCOUNT,
     Clock,
@@ -416,10 +417,10 @@ def test_requesters_who_want_nothing_lose_their_turns(kit: Kit, tmp_path: Path) 
     kit = keeping(kit, tmp_path)
     with kit.sessions.begin() as session:
         for number in range(50):
-            admission.enter(session, ACCOUNT, f"article-{number}")
-        admission.enter(session, "f" * 32, "theirs")
+            enter(session, ACCOUNT, f"article-{number}")
+        enter(session, "f" * 32, "theirs")
         for state in set(State) - TERMINAL:  # of each somebody whose export may be requested again
-            admission.enter(session, ACCOUNT, f"has one {state}")
+            enter(session, ACCOUNT, f"has one {state}")
             session.add(build_export(state=state, requester=f"has one {state}"))
         session.add(build_export(state=State.STORED, requester="article-1", due_at=None))
     assert clean(kit).facts == {"turns": 50}
@@ -433,15 +434,15 @@ def test_an_export_that_is_requested_at_the_same_moment_has_its_turn(
 ) -> None:
     kit = keeping(kit, tmp_path)
     with sessions.begin() as session:
-        admission.enter(session, ACCOUNT, "news")
-        admission.enter(session, ACCOUNT, "archive")
+        enter(session, ACCOUNT, "news")
+        enter(session, ACCOUNT, "archive")
         session.add_all(
             build_export(state=State.REQUESTED, requester="archive", due_at=kit.now())
             for _ in range(5)
         )
     thread = Thread(target=clean, args=(kit,))
     with sessions.begin() as session:  # as create does it
-        admission.enter(session, ACCOUNT, "news")
+        enter(session, ACCOUNT, "news")
         session.add(build_export(state=State.REQUESTED, requester="news", due_at=kit.now()))
         session.flush()
         thread.start()
@@ -463,11 +464,11 @@ def test_who_enters_while_turns_are_forgotten_enters_anew(kit: Kit, sessions: Se
     if sessions.kw["bind"].dialect.name != "postgresql":
         pytest.skip("on SQLite one transaction at a time is made")
     with sessions.begin() as session:
-        admission.enter(session, ACCOUNT, "news")
+        enter(session, ACCOUNT, "news")
     thread = Thread(target=create, args=(kit, "r1", {"asset": an_asset(), "requester": "news"}))
     with sessions.begin() as session:
-        admission.lock_turns(session)
-        assert admission.forget_idle(session, ACCOUNT, limit=10) == 1
+        lock_turns(session)
+        assert forget_idle(session, ACCOUNT, limit=10) == 1
         thread.start()
         wait_until(lambda: blocked(sessions), what="the wait for the turns")
     thread.join(30)

@@ -11,7 +11,18 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
-from models import Audio, Batch, Export, History, Request, State, admission, claims, outbox
+from models import (
+    Audio,
+    Batch,
+    Export,
+    History,
+    Request,
+    State,
+    admission,
+    claims,
+    outbox,
+    turns,
+)
 from models.database import inserted
 from models.export import IS_UNDER_WAY, beginning_of, row_of
 from models.insertion import insert_many
@@ -150,7 +161,7 @@ def _recorded(
     exports = {_key(each): each for each in under_way(session, where.account, fresh, lock=True)}
     there = stored(session, where, fresh)
     for requester in sorted({entry.wish.by for entry in fresh}):
-        admission.enter(session, where.account, requester)
+        turns.enter(session, where.account, requester)
     paused = admission.who_is_paused(session, where.account)
     begun: list[Export] = []
     requests: list[dict[str, Any]] = []

@@ -8,7 +8,7 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from models import Audio, Export, History, Request, admission, outbox
+from models import Audio, Export, History, Request, admission, outbox, turns
 from models.database import inserted
 from models.export import IS_UNDER_WAY, beginning_of, row_of
 from models.insertion import insert_together
@@ -79,7 +79,7 @@ def _begun(
     Raises:
         IntegrityError: one of them is there already.
     """
-    admission.enter(session, account, wish.by)
+    turns.enter(session, account, wish.by)
     export = Export.begun(**wish.begins(account, now=now))
     more = {"export_id": export.id, "trace_context": tracing.current()}
     insert_together(
@@ -129,7 +129,7 @@ def _joined(session: Session, wish: Wish, account: str, now: datetime) -> Export
         if export := under_way(session, account, wish.asset, wish.audio):
             join(session, export, wish.priority, wish.by)
             return export
-        admission.enter(session, account, wish.by)
+        turns.enter(session, account, wish.by)
         export = Export.requested(**wish.begins(account, now=now))
         if inserted(session, export):
             return export
@@ -169,7 +169,7 @@ def join(
         paused = admission.who_is_paused(session, export.account)
     is_held, may_go = export.requester in paused, requester not in paused
     if (is_held and may_go) or (priority > export.priority and (is_held or may_go)):
-        admission.enter(session, export.account, requester)
+        turns.enter(session, export.account, requester)
         export.requester = requester
     export.priority = max(priority, export.priority)
     export.unwanted_since = None

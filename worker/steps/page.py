@@ -71,10 +71,14 @@ def in_order(rows: Rows) -> tuple[int, int]:
     return sum(one >= other for one, other in pairs), half
 
 
-def ends_with(rows: Rows) -> datetime:
-    """Return since when the jobs at its end are known; what one of them says may be off."""
-    times = sorted(known_since(row) for row in rows[-max(len(rows) // 4, 1) :])
-    return times[len(times) // 2]
+def medians(rows: Rows) -> list[datetime]:
+    """Return since when the jobs of each quarter are known, of its median; the last one's first.
+
+    What one job says may be off: it may be known since it was found again.
+    """
+    size = max(len(rows) // 4, 1)
+    quarters = [rows[max(end - size, 0) : end] for end in range(len(rows), 0, -size)]
+    return [sorted(map(known_since, each))[len(each) // 2] for each in quarters]
 
 
 def set_down(kit: Kit, session: Session, rows: Rows, page: Sequence[Job]) -> list[Wake]:

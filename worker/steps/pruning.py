@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import update
 from sqlalchemy.orm import Session
 
-from models import Cleaning, admission, pruning
+from models import Cleaning, pruning, turns
 from models.database import inserted
 from models.pruning import Aged, Place
 from worker.logs import get_logger
@@ -99,8 +99,8 @@ def _turns(kit: Kit, share: _Share) -> tuple[int, bool]:
     if not share.take():
         return 0, False
     with kit.sessions.begin() as session:
-        admission.lock_turns(session)
-        gone = admission.forget_idle(session, kit.slicer.owner, limit=MOST_TURNS)
+        turns.lock(session)
+        gone = turns.forget_idle(session, kit.slicer.owner, limit=MOST_TURNS)
     return gone, gone < MOST_TURNS
 
 

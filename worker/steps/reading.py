@@ -156,13 +156,16 @@ class Reading:
         with kit.sessions.begin() as session:
             self.hold(kit, session, **over, rests_until=rests_until, why=why)
 
-    def pass_over(self, kit: Kit, session: Session, newest: datetime, oldest: datetime) -> None:
+    def pass_over(
+        self, kit: Kit, session: Session, newest: datetime, oldest: datetime, *, shown: int = 0
+    ) -> None:
         """Pass over the jobs between two times, of which none is due and all are in the list.
 
+        So many of them were `shown` already.
         But for a quarter of a page or more, for what the list may lack. Pages begin at the same
         places each time, so that those which are seen together once stay together.
         """
-        number = places.between(session, newest, oldest, account=kit.slicer.owner)
+        number = places.between(session, newest, oldest, account=kit.slicer.owner) - shown
         size = kit.page_size.size
         step = max(size // 2, 1)
         place = (self.skip + number - size // 4) // step * step

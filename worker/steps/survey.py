@@ -152,16 +152,19 @@ def _see(kit: Kit, reading: Reading, seen: Seen, jobs: Sequence[Job]) -> None:
         ordered, pairs = page.in_order(rows)
         reading.in_order = reading.in_order[0] + ordered, reading.in_order[1] + pairs
         if len(due) * 2 < len(rows) and not reading.is_over:
-            _find_next(kit, reading, oldest=page.ends_with(rows))
+            _find_next(kit, reading, rows)
 
 
-def _find_next(kit: Kit, reading: Reading, *, oldest: datetime) -> None:
+def _find_next(kit: Kit, reading: Reading, rows: page.Rows) -> None:
     """Go where the next is that is due, of those that are no newer than what a page ends with."""
-    account = kit.slicer.owner
+    account, medians = kit.slicer.owner, page.medians(rows)
     with kit.sessions.begin() as session:
-        due = places.due(session, by=reading.begun_at, account=account, until=oldest)
+        due = places.due(session, by=reading.begun_at, account=account, until=medians[0])
         if due.newest is None:
             # none is behind it, if the list is in order
             reading.has_ended = reading.has_passed = True
         else:
-            reading.pass_over(kit, session, oldest, due.newest)
+            # where the jobs at its end are known since they were found again, others tell the time
+            since = min(medians)
+            shown = sum(due.newest < page.known_since(row) < since for row in rows)
+            reading.pass_over(kit, session, since, due.newest, shown=shown)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from models import Export, Request, admission, claims
+from models import Export, Request, admission, claims, turns
 from worker.errors import Transient
 
 MOST_MOVES = 5
@@ -60,6 +60,6 @@ def take_turn(session: Session, export: Export, requests: Sequence[Request]) -> 
     paused = admission.who_is_paused(session, export.account)
     first_first = sorted(requests, key=lambda request: request.created_at)
     first = max(first_first, key=lambda each: (each.requester not in paused, each.priority))
-    admission.enter(session, export.account, first.requester)
+    turns.enter(session, export.account, first.requester)
     export.requester = first.requester
     export.priority = max(request.priority for request in requests)

@@ -1,0 +1,89 @@
+"""Turns: the SQL by which requesters come to take turns, and are forgotten when they are idle.
+
+Whose turn it is, admission tells. Nothing here commits.
+"""
+
+from functools import lru_cache
+from typing import cast
+
+from sqlalchemy import Insert, Table, bindparam, delete, func, select, text, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Session
+
+from models.claims import dialect_of
+from models.export import IS_UNDER_WAY, Export
+from models.turn import Turn
+
+TURNS = cast("Table", Turn.__table__)
+
+# An arbitrary number that names the lock of the turns: who enters shares it, who forgets the idle
+# has it alone.
+_LOCK = 0x7475726E
+
+# Has the turn of the requester `by`, of the account `of`, be over.
+SERVED = (
+    update(TURNS)
+    .where(TURNS.c.account == bindparam("of"), TURNS.c.requester == bindparam("by"))
+    .values(
+        served=select(func.max(Turn.served))
+        .where(Turn.account == bindparam("of"))
+        .scalar_subquery()
+        + 1
+    )
+)
+
+_ENTER_LOCK = text("SELECT pg_advisory_xact_lock_shared(:lock)")
+_HAS_TURN = select(TURNS.c.served).where(
+    TURNS.c.account == bindparam("account"), TURNS.c.requester == bindparam("requester")
+)
+
+
+def enter(session: Session, account: str, requester: str) -> None:
+    """Have the requester take turns with the others, from now on, if it doesn't yet.
+
+    To be called before its export is there: whoever forgets the idle waits for this transaction.
+    """
+    dialect = dialect_of(session)
+    if dialect == "postgresql":
+        session.execute(_ENTER_LOCK, {"lock": _LOCK})
+    turn = {"account": account, "requester": requester}
+    # to insert what is there would wait for whoever is just admitting an export of its
+    if session.execute(_HAS_TURN, turn).first() is None:
+        session.execute(_new_turn(dialect), {**turn, "served": 0})
+
+
+@lru_cache
+def _new_turn(dialect: str) -> Insert:
+    of_dialect = postgresql.insert if dialect == "postgresql" else sqlite.insert
+    return of_dialect(TURNS).on_conflict_do_nothing()
+
+
+def lock(session: Session) -> None:
+    """Wait until all who entered have committed, and let nobody enter before this one has."""
+    if dialect_of(session) == "postgresql":
+        session.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+
+
+def forget_idle(session: Session, account: str, *, limit: int) -> int:
+    """Delete the turns of requesters who have nothing under way; returns how many, up to `limit`.
+
+    Not only what is requested counts: what is with Uplynk may come back. To be called under the
+    lock of the turns.
+    """
+    busy = select(Export.requester).where(
+        Export.account == account,
+        IS_UNDER_WAY,
+        Export.due_at.is_not(None),  # true of them all; by it ix_exports_due serves
+    )
+    idle = (
+        select(Turn.requester)
+        .where(Turn.account == account, Turn.requester.not_in(busy))
+        .limit(limit)
+    )
+    gone = session.execute(
+        delete(Turn)
+        .where(Turn.account == account, Turn.requester.in_(session.scalars(idle).all()))
+        .returning(Turn.requester)
+        .execution_options(synchronize_session=False)
+    )
+    return len(gone.all())
