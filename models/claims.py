@@ -78,15 +78,6 @@ def _due(state: State, dialect: str, *, of_all: bool) -> Select[UUID]:
 
 
 @lru_cache
-def _this(state: State, *, of_all: bool) -> Select[UUID]:
-    # as a case these are no conditions that an index could meet: with old statistics the planner
-    # would read all that is due, instead of going by the id
-    is_due = case((and_(in_state(state), IS_DUE), true()), else_=false())
-    rows = select(Export.id).where(_IS_THIS, is_due)
-    return rows if of_all else rows.where(IS_OF_ACCOUNT)
-
-
-@lru_cache
 def _due_first(state: State, dialect: str, limit: int, *, of_all: bool) -> Select[UUID]:
     return _due(state, dialect, of_all=of_all).limit(limit)
 
@@ -134,7 +125,10 @@ def claiming(state: State) -> tuple[ReturningUpdate[Export], CTE]:
 
     It is told `this`, `now`, `until` and the `token` of the claim; it takes none that is not due.
     """
-    chosen = _chosen(_this(state, of_all=True), 1)
+    # as a case these are no conditions that an index could meet: with old statistics the planner
+    # would read all that is due, instead of going by the id
+    is_due = case((and_(in_state(state), IS_DUE), true()), else_=false())
+    chosen = _chosen(select(Export.id).where(_IS_THIS, is_due), 1)
     return _claiming(chosen), chosen
 
 
@@ -168,7 +162,7 @@ def take(
     until: datetime,
     limit: int = 1,
     account: str | None = None,
-    only: UUID | ColumnElement[bool] | None = None,
+    only: ColumnElement[bool] | None = None,
     by: datetime | None = None,
 ) -> list[Export]:
     """Claim up to `limit` exports in `state` that are due; return them as they are, in any order.
@@ -188,20 +182,14 @@ def take(
         until: when the claim runs out unless it is renewed.
         limit: how many rows at the most.
         account: those of this account; None for all.
-        only: this export or none; or those of which one of this module's conditions is true.
+        only: those of which one of this module's conditions is true.
         by: the time that the condition is about, if it is about one.
     """
-    of_all = account is None
-    if isinstance(only, UUID):
-        claimed = _claimed(_this(state, of_all=of_all), None, limit)
-    else:
-        claimed = _claimed(_due(state, dialect_of(session), of_all=of_all), only, limit)
+    rows = _due(state, dialect_of(session), of_all=account is None)
     values: dict[str, object] = {"now": now, "until": until, "token": uuid4(), "of": account}
-    if isinstance(only, UUID):
-        values["this"] = only
     if by is not None:
         values["by"] = by
-    return list(session.scalars(claimed, values).all())
+    return list(session.scalars(_claimed(rows, only, limit), values).all())
 
 
 _RENEWED = (

@@ -12,22 +12,21 @@ from types import MappingProxyType
 from typing import Any, cast
 from uuid import UUID
 
-from sqlalchemy import Table, Update, bindparam, insert, update
+from sqlalchemy import Table, bindparam, insert, update
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.dml import ReturningInsert, ReturningUpdate
 
 from models import claims
 from models.export import Export, leave_word
-from models.history import HISTORY, History, adding
-from models.insertion import insert_many
+from models.history import HISTORY, adding
 from models.state import TERMINAL, TRANSITIONS, State, TransitionError
 
 _EXPORTS = cast("Table", Export.__table__)
 
-# The claim is given back.
-_FREE: Mapping[str, Any] = MappingProxyType({"claim": None, "claimed_until": None})
-# The failures in a row are forgotten: the step did what it is there for.
-RECOVERED: Mapping[str, Any] = MappingProxyType({"attempts": 0, "failing_since": None})
+# The claim is given back, and the failures in a row are forgotten: the step did what it is for.
+_OVER: Mapping[str, Any] = MappingProxyType(
+    {"claim": None, "claimed_until": None, "attempts": 0, "failing_since": None}
+)
 
 
 def pass_on(
@@ -61,16 +60,11 @@ def pass_on(
     """
     if target not in TRANSITIONS[export.state]:
         raise TransitionError(export.state, target)
-    columns = {
-        **_FREE,
-        **RECOVERED,
-        "state": target,
-        "state_since": now,
-        "due_at": due_at,
-        **values,
-    }
+    begun = {"state": target, "state_since": now, "due_at": due_at}
+    columns = {**_OVER, **begun, **values}
     noted = {"at": now, "from_state": export.state, "to_state": target, "reason": reason}
-    parameters = {"this": export.id, "token": export.claim, **_named(columns)}
+    parameters = {"this": export.id, "token": export.claim}
+    parameters |= {_new(name): value for name, value in columns.items()}
     names = tuple(columns)
     if claims.dialect_of(session) == "postgresql":
         both = _moved_and_noted(names, if_wanted=if_wanted)
@@ -86,62 +80,21 @@ def pass_on(
     return has_passed
 
 
-def pass_all(
-    session: Session,
-    rows: Mapping[UUID, Mapping[str, Any]],
-    source: State,
-    target: State,
-    *,
-    now: datetime,
-    reason: str,
-) -> None:
-    """Have the rows of many exports be in their next state, which none of them ends in.
-
-    Args:
-        session: in a transaction that holds their locks, and has seen their state and that nobody
-            has claimed them.
-        rows: their other columns that are new, by their names, the same of each.
-        source: the state that they are in.
-        target: their next state; they are due at once.
-        now: since when they are in that state.
-        reason: why they go on, for a person.
-
-    Raises:
-        TransitionError: the table of transitions has no such way.
-    """
-    if target not in TRANSITIONS[source] or target in TERMINAL:
-        raise TransitionError(source, target)
-    if not rows:
-        return
-    common = {**_FREE, "state": target, "state_since": now, "due_at": now}
-    noted = {"at": now, "from_state": source, "to_state": target, "reason": reason}
-    each = [{"this": export_id, **_named({**common, **row})} for export_id, row in rows.items()]
-    session.execute(_changed(tuple({**common, **next(iter(rows.values()))})), each)
-    insert_many(session, History, [{"export_id": export_id, **noted} for export_id in rows])
-
-
-@lru_cache
-def _changed(names: tuple[str, ...]) -> Update:
-    changed = update(_EXPORTS).where(_EXPORTS.c.id == bindparam("this"))
-    return changed.values({name: bindparam(_new(name)) for name in names})
-
-
 @lru_cache
 def _moved(names: tuple[str, ...], *, if_wanted: bool) -> ReturningUpdate[tuple[UUID]]:
-    moved = _changed(names).where(_EXPORTS.c.claim == bindparam("token"))
+    columns = _EXPORTS.c
+    moved = update(_EXPORTS).where(
+        columns.id == bindparam("this"), columns.claim == bindparam("token")
+    )
     if if_wanted:
-        moved = moved.where(_EXPORTS.c.unwanted_since.is_(None))
-    return moved.returning(_EXPORTS.c.id)
+        moved = moved.where(columns.unwanted_since.is_(None))
+    return moved.values({name: bindparam(_new(name)) for name in names}).returning(columns.id)
 
 
 @lru_cache
 def _moved_and_noted(names: tuple[str, ...], *, if_wanted: bool) -> ReturningInsert[tuple[int]]:
     moved = _moved(names, if_wanted=if_wanted).cte("moved")
     return adding(moved).returning(HISTORY.c.id)
-
-
-def _named(columns: Mapping[str, Any]) -> dict[str, Any]:
-    return {_new(name): value for name, value in columns.items()}
 
 
 def _new(name: str) -> str:

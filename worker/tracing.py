@@ -6,7 +6,7 @@ It is on where the extra `tracing` is installed and OpenTelemetry's own variable
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from datetime import datetime
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from sqlalchemy import select
@@ -25,18 +25,6 @@ _PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL
 
 _log = get_logger(__name__)
 _traces: "Traces | None" = None
-
-
-class Named(Protocol):
-    """What tells which export is meant: a row of `exports`, or a part of one."""
-
-    @property
-    def id(self) -> UUID:
-        """Its id."""
-
-    @property
-    def asset(self) -> str:
-        """Its asset."""
 
 
 def exporter(environment: Mapping[str, str]) -> str | None:
@@ -117,7 +105,7 @@ def delivery(request: Request) -> "AbstractContextManager[None]":
     return _traces.span("notify", request.trace_context, request_id=request.id)
 
 
-def past(name: str, session: Session, export: Named, since: datetime, until: datetime) -> None:
+def past(name: str, session: Session, export: Export, since: datetime, until: datetime) -> None:
     """Add a span for what went on elsewhere from one time to another."""
     if _traces is not None and (parent := _parent(session, export.id)):
         _traces.past(name, parent, since, until, export_id=str(export.id), asset=export.asset)

@@ -141,13 +141,10 @@ QUERIES: dict[str, tuple[str, Query]] = {
     "take downloading": (DOWNLOADS, taking(State.DOWNLOADING)),
     "take one": (
         "pk_exports",
-        lambda session: claims.take(
-            session,
-            State.REQUESTED,
-            now=NOW,
-            until=UNTIL,
-            only=ONE,
-        ),
+        lambda session: session.scalars(
+            claims.claiming(State.REQUESTED)[0],
+            {"this": ONE, "now": NOW, "until": UNTIL, "token": ONE},
+        ).all(),
     ),
     "take in danger": (
         "ix_exports_done_at",

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from models import Channel, Export, History, Notification, Request, State, passage
 from models.state import TransitionError
-from tests.factories import build_export, make_export
+from tests.factories import make_export
 
 Sessions = sessionmaker[Session]
 
@@ -155,31 +155,3 @@ def test_an_end_is_told_also_where_the_session_had_the_export_before(sessions: S
 def told(sessions: Sessions) -> list[Notification]:
     with sessions.begin() as session:
         return list(session.scalars(select(Notification)))
-
-
-def test_many_go_on_together_each_with_what_is_its_own(sessions: Sessions) -> None:
-    exports = [claimed(sessions, State.EXPORTING, claim=None) for _ in range(3)]
-    other = claimed(sessions, State.EXPORTING)
-    rows = {each.id: {"url": f"u{n}", "attempts": n} for n, each in enumerate(exports)}
-    with sessions.begin() as session:
-        passage.pass_all(session, rows, State.EXPORTING, State.DOWNLOADING, now=NOW, reason="done")
-    for number, export in enumerate(exports):
-        now = row(sessions, export.id)
-        assert (now["state"], now["url"], now["attempts"]) == ("downloading", f"u{number}", number)
-        assert (now["state_since"], now["due_at"], now["claimed_until"]) == (NOW, NOW, None)
-        said = [(NOW, State.EXPORTING, State.DOWNLOADING, "done")]
-        assert history(sessions, export.id) == said
-    assert (row(sessions, other.id)["state"], history(sessions, other.id)) == ("exporting", [])
-
-
-def test_of_none_nothing_goes_on(sessions: Sessions) -> None:
-    with sessions.begin() as session:
-        passage.pass_all(session, {}, State.EXPORTING, State.DOWNLOADING, now=NOW, reason="")
-        assert session.scalars(select(History)).all() == []
-
-
-@pytest.mark.parametrize("target", [State.FAILED, State.STORED])
-def test_many_do_not_end_together(sessions: Sessions, target: State) -> None:
-    export = build_export(state=State.EXPORTING)
-    with pytest.raises(TransitionError), sessions.begin() as session:
-        passage.pass_all(session, {export.id: {}}, State.EXPORTING, target, now=NOW, reason="")

@@ -17,8 +17,6 @@ from worker.steps.kit import Kit
 from worker.steps.persistence import persist, still_held
 from worker.steps.report import Step, Wake
 
-IS_DONE = "Uplynk is done"
-
 _log = get_logger(__name__)
 
 
@@ -197,7 +195,7 @@ def _have_url(export: Export, job: Job, *, now: datetime) -> None:
     if export.url is None:  # else it is the download that failed, and it is still failing
         export.recovered()
     export.url, export.done_at = job.url, job.finished_at or now
-    export.advance(State.DOWNLOADING, now=now, reason=IS_DONE)
+    export.advance(State.DOWNLOADING, now=now, reason="Uplynk is done")
     _log.info("job done", polls=export.polls)
 
 

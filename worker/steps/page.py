@@ -12,28 +12,21 @@ from uuid import UUID
 from sqlalchemy import Row, String, Text, case, literal, select, update
 from sqlalchemy.orm import Session
 
-from models import Export, State, claims, passage
-from worker import tracing
+from models import Export, claims
 from worker.cloudslicer import Job, JobState
-from worker.logs import about, get_logger
+from worker.logs import about
 from worker.steps import look, withdraw
 from worker.steps.kit import Kit
-from worker.steps.report import Step, Wake
-
-_log = get_logger(__name__)
+from worker.steps.report import Wake
 
 _COLUMNS = (
     Export.id,
-    Export.asset,
     Export.job_id,
     Export.due_at,
     Export.job_state,
     Export.job_progress,
     Export.job_error,
     Export.attempts,
-    Export.failing_since,
-    Export.polls,
-    Export.url,
     Export.stop_told_at,
     Export.unwanted_since,
     Export.job_created_at,
@@ -85,15 +78,12 @@ def set_down(kit: Kit, session: Session, rows: Rows, page: Sequence[Job]) -> lis
     """Set down what the page says: of most jobs that they are as they were, and for others more."""
     now = kit.now()
     jobs = {job.id: job for job in page}
-    unchanged, goes_on, done = list[Row[Any]](), list[Row[Any]](), list[Row[Any]]()
-    changed = list[UUID]()
+    unchanged, goes_on, changed = list[Row[Any]](), list[Row[Any]](), list[UUID]()
     for row in rows:
         job = jobs[row.job_id]
         if _is_to_be_asked_for(kit, row, job, now=now):
             continue
-        if job.state is JobState.DONE:
-            done.append(row)
-        elif not _goes_on(row, job):
+        if not _goes_on(row, job):
             changed.append(row.id)
         elif row.job_state == job.word and row.job_progress == (job.progress or None):
             unchanged.append(row)
@@ -101,12 +91,12 @@ def set_down(kit: Kit, session: Session, rows: Rows, page: Sequence[Job]) -> lis
             goes_on.append(row)
     _put_off(kit, session, unchanged, now=now)
     _put_off(kit, session, goes_on, now=now, how_far=jobs)
-    wakes = _have_files(session, done, jobs, now=now)
     if not changed:
-        return wakes
+        return []
     exports = session.scalars(
         select(Export).where(Export.id.in_(changed)).execution_options(populate_existing=True)
     ).all()
+    wakes: list[Wake] = []
     for export in exports:
         with about(export_id=export.id):
             wakes += look.learned(kit, session, export, jobs[str(export.job_id)])
@@ -130,42 +120,6 @@ def _goes_on(row: Row[Any], job: Job) -> bool:
         and row.attempts == 0
         and row.stop_told_at is None
     )
-
-
-def _have_files(
-    session: Session, rows: Rows, jobs: Mapping[str, Job], *, now: datetime
-) -> list[Wake]:
-    """Set down of these that Uplynk is done, and where their files are; see `look.learned`."""
-    passage.pass_all(
-        session,
-        {row.id: _of_file(row, jobs[row.job_id], now=now) for row in rows},
-        State.EXPORTING,
-        State.DOWNLOADING,
-        now=now,
-        reason=look.IS_DONE,
-    )
-    for row in rows:
-        tracing.past("at uplynk", session, row, known_since(row), now)
-        with about(export_id=row.id):
-            _log.info("job done", polls=row.polls + 1)
-    downloads = [Wake(Step.DOWNLOAD, row.id) for row in rows]
-    return [*downloads, Wake(Step.SUBMIT)] if rows else []
-
-
-def _of_file(row: Row[Any], job: Job, *, now: datetime) -> dict[str, Any]:
-    """Return the columns that say what a job came to."""
-    failing = {"attempts": row.attempts, "failing_since": row.failing_since}
-    return {
-        "polls": row.polls + 1,
-        "job_state": job.word,
-        "job_progress": job.progress or None,
-        "job_error": job.last_error or row.job_error,
-        "job_finished_at": job.finished_at,
-        "done_at": job.finished_at or now,
-        "url": job.url,
-        # had it a URL before, then it is the download that failed, and it is still failing
-        **(passage.RECOVERED if row.url is None else failing),
-    }
 
 
 def _put_off(
