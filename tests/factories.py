@@ -20,6 +20,7 @@ from worker.settings import Settings
 from worker.steps import Kit
 from worker.steps.circuit import Circuit
 from worker.steps.courier import Courier
+from worker.steps.crew import Crew
 from worker.steps.governor import Governor
 from worker.storage import Storage
 from worker.transfer.session import FileSession
@@ -159,5 +160,6 @@ def make_kit(
         ),
         call=call,
         courier=Courier(lingers_seconds=30),  # all that a message begins is done when it ends
+        crew=Crew(0),  # one after the other: calls come in the order that a test plans them in
         stopping=stopping,
     )

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
+from threading import Lock
 
 from tests.factories import ACCOUNT, Clock
 from worker.cloudslicer import CloudSlicer, Job, JobState
@@ -104,6 +105,7 @@ class Uplynk(CloudSlicer):
         lag: timedelta = timedelta(),
     ) -> None:
         self.owner = ACCOUNT
+        self._lock = Lock()
         self.made: dict[str, Made] = {}
         self.deleted: set[str] = set()
         self.says: dict[str, str] = {}  # of jobs that are to be deleted
@@ -114,16 +116,17 @@ class Uplynk(CloudSlicer):
         """Make a job, which is paid for."""
 
         def make() -> str:
-            number = f"job-{len(self.made) + 1}"
-            job = Job(
-                id=number,
-                word=JobState.ASSIGNED,
-                asset=asset,
-                is_export=True,
-                aaclc=True if aaclc else None,  # leaving it out means HE-AAC
-            )
             now = self._clock()
-            self.made[number] = Made(job, now, now + self._lag)
+            with self._lock:  # several may be asked for side by side
+                number = f"job-{len(self.made) + 1}"
+                job = Job(
+                    id=number,
+                    word=JobState.ASSIGNED,
+                    asset=asset,
+                    is_export=True,
+                    aaclc=True if aaclc else None,  # leaving it out means HE-AAC
+                )
+                self.made[number] = Made(job, now, now + self._lag)
             return number
 
         return self._known(self._called("create_export", make, once=True))

@@ -1,8 +1,9 @@
 """Slots: how many of a worker's places are taken by one kind of step at once.
 
 Where a worker serves both queues, one place of its pool stays free of downloads, so that the short
-steps always go on; and those steps take one at the most in which others may be slow: captions are
-asked for, a CMS is told, and what is old is deleted.
+steps always go on. Of those, the ones in which others may be slow take some places at the most:
+Uplynk is asked for exports in half of them; captions are asked for, a CMS is told, and what is old
+is deleted, in one each.
 """
 
 import fcntl

@@ -27,6 +27,7 @@ from worker.celery import (
     settings,
     slots,
     stopping,
+    submitting,
     tally,
     telling,
     wake,
@@ -43,6 +44,9 @@ from worker.steps.wish import Again, Question, Withdrawal, read_as
 MOST_WAITING = 8
 
 MOST_SHOWN = 200
+
+# A step that finds no place for it is woken again after this.
+A_MOMENT = timedelta(seconds=1)
 
 # How long a worker holds a request that it can't set down before it puts the message back.
 PUT_BACK_SECONDS = 1.0
@@ -237,8 +241,12 @@ def status(*args: Any, **kwargs: Any) -> Report:  # noqa: ANN401  (whatever was 
 
 @app.task(name=str(Step.SUBMIT), base=StepTask)
 def submit() -> Report:
-    """Ask Uplynk for the exports that are due, as far as the window has room."""
-    return steps.submit(kit())
+    """Ask Uplynk for what is due, as far as there is room; in half of the pool at the most."""
+    with submitting.one() as free:
+        if not free:  # who is at it may have looked for the last time
+            again = Wake(Step.SUBMIT, at=kit().now() + A_MOMENT)
+            return Report({"state": "asked for already"}, (again,))
+        return steps.submit(kit())
 
 
 @app.task(name=str(Step.POLL), base=StepTask)

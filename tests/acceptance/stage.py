@@ -33,6 +33,9 @@ UNACKNOWLEDGED = "uplynk-export.unacked"
 
 STOP_SECONDS = 4.0
 
+# The places of a worker's pool.
+CONCURRENCY = 4
+
 
 @dataclass(kw_only=True)
 class Desk:
@@ -92,7 +95,7 @@ class Stage(Desk):
     def start(self, pool: str, *, queues: str = "exports,downloads") -> WorkerProcess:
         """Start a worker; it takes messages once it is up."""
         with (self.folder / "worker.log").open("ab") as log:
-            arguments = command(queues=queues, pool=pool, concurrency=4)
+            arguments = command(queues=queues, pool=pool, concurrency=CONCURRENCY)
             arguments += ["--hostname", f"w{len(self.workers)}@test"]
             worker = WorkerProcess(
                 arguments, environment=self.environment, output=log, launch=self.forge.launch

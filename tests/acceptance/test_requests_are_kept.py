@@ -1,6 +1,7 @@
 """A request that was sent is kept: until it is in SQL, its message is all that knows of it."""
 
 import sqlite3
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,10 +12,12 @@ from celery import Celery
 from sqlalchemy import make_url
 
 import migrations
+from models import State
 from models.database import open_engine, open_sessions
-from tests.acceptance.stage import Stage
+from tests.acceptance.stage import CONCURRENCY, Stage
 from tests.factories import ASSET, an_asset
 from tests.waiting import wait_until
+from worker.steps.submit import LANES
 
 
 def log(stage: Stage) -> str:
@@ -68,3 +71,24 @@ def test_a_message_that_is_no_json_is_thrown_away_and_the_worker_goes_on(stage: 
         app.send_task("exports.create", ["positional"], queue="exports")
     stage.stored(stage.send(asset=an_asset()))
     wait_until(lambda: stage.messages() == 0, what="an empty broker")
+
+
+def test_requests_are_recorded_while_uplynk_leaves_every_call_unanswered(
+    stage: Stage, pool: str
+) -> None:
+    stage.settings["UPLYNK_TIMEOUT_SECONDS"] = "60"
+    stage.emulator.control.fault("jobs/create_export", "hang")
+    worker = stage.start(pool)
+    places_that_ask = CONCURRENCY // 2
+    for _ in range(places_that_ask * LANES + 1):
+        stage.send(asset=an_asset())
+
+    def asked() -> bool:
+        states = Counter(export.state for export in stage.exports())
+        return states[State.SUBMITTING] == places_that_ask * LANES
+
+    wait_until(asked, what="as many calls as there may be")
+    late = [stage.send(asset=an_asset()) for _ in range(3)]
+    wait_until(lambda: all(map(stage.request, late)), what="the requests that came last")
+    assert asked()
+    stage.kill(worker)

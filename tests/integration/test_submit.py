@@ -1,9 +1,12 @@
 """Submit: Uplynk is asked once, and what became of the call is found out, never guessed."""
 
 import socket
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from threading import Event
 from typing import Any
 from uuid import uuid4
 
@@ -16,11 +19,16 @@ from emulator.settings import EmulatorSettings
 from models import Audio, Export, History, Request, State
 from tests.factories import Clock, an_asset, make_export, make_kit
 from tests.marks import repeats
+from tests.uplynk import Course, End, Plans, Uplynk
 from tests.waiting import wait_until
-from worker.steps import Kit, Step, Wake, create, submit, sweep
+from worker.steps import Kit, Step, Wake, create, ledger, submit, sweep
+from worker.steps.crew import Crew
+from worker.steps.governor import Governor
 from worker.steps.submit import MOST_AT_ONCE
 
 Sessions = sessionmaker[Session]
+
+SECONDS = 30.0
 
 # The reading of the clock by which a submission makes sure that its claim still holds.
 PAUSED_AT = 8
@@ -29,6 +37,11 @@ PAUSED_AT = 8
 def reload(sessions: Sessions, export: Export) -> Export:
     with sessions.begin() as session:
         return session.get_one(Export, export.id)
+
+
+def some_requested(kit: Kit, number: int) -> list[Export]:
+    now = kit.now()
+    return [make_export(kit.sessions, state=State.REQUESTED, due_at=now) for _ in range(number)]
 
 
 def path(sessions: Sessions, export: Export) -> list[State]:
@@ -122,6 +135,54 @@ def test_a_message_that_asked_for_so_many_makes_room_for_others_and_goes_on(kit:
     assert report.took == report.facts["took"] == MOST_AT_ONCE
     assert len(str(report.facts)) < 1000
     assert report.wakes[-1] == Wake(Step.SUBMIT, goes_on=True)
+
+
+def test_a_call_that_hangs_holds_up_no_other_export(
+    kit: Kit, sessions: Sessions, plans: Plans
+) -> None:
+    exports = some_requested(kit, 6)
+    gate = Event()
+
+    def hang() -> None:
+        gate.wait(SECONDS)
+
+    plans.plan("create_export", Course(before=hang))
+    states = Counter[State]()
+
+    def all_but_one() -> bool:
+        states.clear()
+        states.update(reload(sessions, export).state for export in exports)
+        return states == {State.SUBMITTING: 1, State.EXPORTING: 5}
+
+    with ThreadPoolExecutor(1) as pool:
+        report = pool.submit(submit, replace(kit, crew=Crew(1)))
+        wait_until(all_but_one, what="five exports under way")
+        gate.set()
+        assert report.result(SECONDS).took == 6
+    assert all(reload(sessions, export).state is State.EXPORTING for export in exports)
+
+
+def test_no_more_are_asked_for_side_by_side_than_the_window_has_room_for(
+    kit: Kit, uplynk: Uplynk
+) -> None:
+    some_requested(kit, 8)
+    settings = kit.settings.model_copy(update={"max_exporting": 3})
+    governor = Governor(settings, kit.slicer.owner, now=kit.now)
+    submit(replace(kit, crew=Crew(), settings=settings, governor=governor))
+    assert len(uplynk.made) == 3
+
+
+def test_what_goes_wrong_beside_is_told_and_loses_nothing(
+    kit: Kit, sessions: Sessions, plans: Plans
+) -> None:
+    exports = some_requested(kit, 4)
+    plans.plan("create_export", Course(End.REFUSED))
+    plans.plan("create_export", Course(End.UNANSWERED))
+    with ledger.counted() as counts:
+        report = submit(replace(kit, crew=Crew()))
+    states = Counter(reload(sessions, export).state for export in exports)
+    assert states == {State.FAILED: 1, State.SUBMITTING: 1, State.EXPORTING: 2}
+    assert (report.took, counts.calls, len(counts.failures)) == (4, 4, 2)
 
 
 @repeats

@@ -103,7 +103,7 @@ class Circuit:
     @contextmanager
     def watching(self) -> Iterator[None]:
         """Note whether the call that is made in this context was answered."""
-        ledger.current().calls += 1
+        ledger.current().called()
         try:
             yield
         except Permanent:

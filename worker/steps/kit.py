@@ -15,6 +15,7 @@ from worker.cloudslicer.pages import PageSize
 from worker.settings import Settings
 from worker.steps.circuit import Circuit
 from worker.steps.courier import Courier
+from worker.steps.crew import Crew
 from worker.steps.governor import Governor
 from worker.steps.lengths import Lengths
 from worker.storage import Storage
@@ -44,6 +45,7 @@ class Kit:
         stopping: whether this worker was told to stop.
         came: is told how many bytes of a film came, piece by piece.
         courier: what is under way to CMSs.
+        crew: helps a step do the same for several exports at once.
         lengths: how long assets are whose films wait.
     """
 
@@ -64,6 +66,7 @@ class Kit:
     came: Callable[[int], None] = lambda _size_bytes: None
     lengths: Lengths = field(default_factory=Lengths)
     courier: Courier = field(default_factory=Courier)
+    crew: Crew = field(default_factory=Crew)
 
     def until_next_look(self, age: timedelta, *, alone: bool = True) -> timedelta:
         """Return how long to wait before a job of this age is looked at again.

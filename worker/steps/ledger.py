@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import datetime
+from threading import Lock
 from typing import NamedTuple
 from uuid import UUID
 
@@ -32,6 +33,7 @@ class Ledger:
 
     calls: int = 0
     failures: dict[UUID, Failure] = field(default_factory=dict)
+    _lock: Lock = field(default_factory=Lock)
 
     @property
     def again(self) -> int:
@@ -54,6 +56,11 @@ class Ledger:
         given_up = len(self.failures) - self.again
         counts = {"calls": self.calls, "again": self.again, "given_up": given_up}
         return {name: count for name, count in counts.items() if count}
+
+    def called(self) -> None:
+        """Count a call; a step may make several at once."""
+        with self._lock:
+            self.calls += 1
 
     def failure(self, row: Row, error: ExportError) -> None:
         """Count a failure with a row; once, however often it is set down."""

@@ -1,7 +1,7 @@
 """Submit: Uplynk is asked for an export, once, whatever becomes of the answer."""
 
-from collections.abc import Sequence
 from datetime import datetime, timedelta
+from threading import Lock
 from uuid import UUID
 
 from sqlalchemy import select
@@ -30,7 +30,10 @@ from worker.steps.withdraw import stop
 
 # One message works off this much; then it makes room for other short steps, and is sent again.
 MOST_AT_ONCE = 20
-MOST_TIME = timedelta(seconds=20)
+MOST_TIME = timedelta(seconds=5)
+
+# So many are asked for side by side: the call is slow, and a place of the pool is dear.
+LANES = 4
 
 # So many exports are named in its task's result.
 MOST_TOLD = 5
@@ -55,29 +58,64 @@ def submit(kit: Kit) -> Report:
     An export whose outcome is unknown (it is `submitting`, and nobody is at it) is looked for in
     Uplynk's list before all else, and asked for again only when it is surely not there.
     """
-    begun, wakes, asked, has_unknown = kit.now(), list[Wake](), list[str](), True
     if away_until := probe.away_until(kit):
         return Report({"uplynk": "away"}, (Wake(Step.SUBMIT, at=away_until),))
-    if not _has_work(kit):
-        return _told(asked, *_later(kit))
-    while len(asked) < MOST_AT_ONCE and kit.now() - begun < MOST_TIME and _may_go_on(kit):
+    message = _Message(kit)
+    if lanes := _lanes_of_use(kit):
+        kit.crew.together(lambda: _work_off(kit, message), lanes)
+    if message.is_over or not lanes:
+        message.wakes += _later(kit)
+    return message.told()
+
+
+class _Message:
+    """What the lanes of one message have done so far, and how much they may do."""
+
+    def __init__(self, kit: Kit) -> None:
+        self._kit, self._begun = kit, kit.now()
+        self._lock, self._taken = Lock(), 0
+        # all that are found unknown were asked for long ago: when none is left, none comes soon
+        self.has_unknown = True
+        self.is_over = False  # there was nothing more to ask for
+        self.asked = list[str]()
+        self.wakes = list[Wake]()
+
+    def may_go_on(self) -> bool:
+        """Return whether one more may be asked for."""
+        kit = self._kit
+        with self._lock:
+            if (
+                self._taken == MOST_AT_ONCE
+                or kit.now() - self._begun >= MOST_TIME
+                or kit.stopping()
+                or kit.circuit.is_open
+            ):
+                return False
+            self._taken += 1
+            return True
+
+    def told(self) -> Report:
+        """Return what is to be told of it."""
+        facts = {"took": len(self.asked), "exports": self.asked[:MOST_TOLD]}
+        return Report(facts, tuple(dict.fromkeys(self.wakes)), took=len(self.asked))
+
+
+def _work_off(kit: Kit, message: _Message) -> None:
+    """Ask for one export after the other, beside the other lanes."""
+    while message.may_go_on():
         if not kit.allowance.take(Kind.SUBMIT):
-            return _told(asked, *wakes, Wake(Step.SUBMIT, at=kit.now() + A_MOMENT))
+            message.wakes.append(Wake(Step.SUBMIT, at=kit.now() + A_MOMENT))
+            return
         with kit.sessions.begin() as session:
-            # all that are found unknown were asked for long ago: when none is left, none comes soon
-            unknown = _unknown(kit, session) if has_unknown else None
+            unknown = _unknown(kit, session) if message.has_unknown else None
+            message.has_unknown = unknown is not None
             export = unknown or _taken(kit, session)
-        has_unknown = unknown is not None
         if export is None:
-            return _told(asked, *wakes, *_later(kit))
-        asked.append(str(export.id))
-        wakes += _step(kit, export, is_new=not has_unknown)
-    return _told(asked, *wakes, Wake(Step.SUBMIT, goes_on=True))
-
-
-def _told(asked: Sequence[str], *wakes: Wake) -> Report:
-    facts = {"took": len(asked), "exports": list(asked[:MOST_TOLD])}
-    return Report(facts, wakes, took=len(asked))
+            message.is_over = True
+            return
+        message.asked.append(str(export.id))
+        message.wakes += _step(kit, export, is_new=unknown is None)
+    message.wakes.append(Wake(Step.SUBMIT, goes_on=True))
 
 
 def _step(kit: Kit, export: Export, *, is_new: bool) -> list[Wake]:
@@ -95,23 +133,20 @@ def _step(kit: Kit, export: Export, *, is_new: bool) -> list[Wake]:
             return []
 
 
-def _has_work(kit: Kit) -> bool:
-    """Return whether it seems that there is something to ask; it is made sure of under the lock."""
+def _lanes_of_use(kit: Kit) -> int:
+    """Return how many exports it seems can be asked for at once; each makes sure under the lock."""
     account, now = kit.slicer.owner, kit.now()
     with kit.sessions.begin() as session:
-        if claims.due(session, State.SUBMITTING, now=now, limit=1, account=account):
-            return True
-        is_any = claims.due(session, State.REQUESTED, now=now, limit=1, account=account)
-        return bool(is_any) and _has_room(kit, session)
+        of_use = len(claims.due(session, State.SUBMITTING, now=now, limit=LANES, account=account))
+        if of_use < LANES:
+            due = claims.due(session, State.REQUESTED, now=now, limit=LANES, account=account)
+            of_use += min(len(due), _room(kit, session)) if due else 0
+    return min(of_use, LANES)
 
 
-def _has_room(kit: Kit, session: Session) -> bool:
+def _room(kit: Kit, session: Session) -> int:
     taken = claims.count(session, admission.IN_THE_WINDOW, account=kit.slicer.owner)
-    return taken < kit.governor.window(session)
-
-
-def _may_go_on(kit: Kit) -> bool:
-    return not (kit.stopping() or kit.circuit.is_open)
+    return max(kit.governor.window(session) - taken, 0)
 
 
 def _unknown(kit: Kit, session: Session) -> Export | None:
