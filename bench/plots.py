@@ -7,7 +7,7 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from bench.tables import CPU, LIFECYCLE, OURS, RATE, TEXTBOOK, Row, middle
+from bench.tables import CPU, LIFECYCLE, OURS, RATE, TEXTBOOK, Row, by_place, middle
 
 mpl.use("agg")
 
@@ -54,17 +54,17 @@ def waiting(rows: Sequence[Row], path: Path) -> None:
 
 
 def lifecycle(rows: Sequence[Row], path: Path) -> None:
-    """Draw exports a second, and CPU an export, by the pool."""
-    figure = Figure(figsize=(7, 3), layout="constrained")
-    pools = list(dict.fromkeys(row["pool"] for row in rows))
+    """Draw exports a second, and CPU an export, by the pool and how far Uplynk is."""
+    figure = Figure(figsize=(10, 3), layout="constrained")
+    places = by_place(rows)
     for axes, name in zip(figure.subplots(1, 2), (RATE, CPU), strict=True):
-        for place, pool in enumerate(pools):
-            here = [row for row in rows if row["pool"] == pool]
+        for place, here in enumerate(places.values()):
             for shift, (whose, colour) in enumerate(COLOURS.items()):
                 value = middle(here, whose, LIFECYCLE[name])
                 label = whose if place == 0 else None
                 axes.bar(place + shift * BAR, value or 0, BAR, color=colour, label=label)
-        axes.set_xticks([place + BAR / 2 for place in range(len(pools))], pools)
+        names = [name.replace(", ", ",\n") for name in places]
+        axes.set_xticks([place + BAR / 2 for place in range(len(places))], names)
         axes.set_title(name)
         axes.legend()
     figure.savefig(path, dpi=DPI)

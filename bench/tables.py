@@ -1,5 +1,6 @@
 """Tables: what was measured, as Markdown; and the page that they are put into."""
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from statistics import median
 from typing import Any
@@ -101,16 +102,24 @@ def waiting(rows: Sequence[Row]) -> str:
 
 
 def lifecycle(rows: Sequence[Row]) -> str:
-    """Return the table of `bench.lifecycle`: a part for each pool."""
+    """Return the table of `bench.lifecycle`: a part for each pool, and how far Uplynk is."""
     first = rows[0]
     head = f"{first['exports']:,} exports of {first['size_bytes']:,} bytes"
     lines = []
-    for pool in dict.fromkeys(row["pool"] for row in rows):
-        here = [row for row in rows if row["pool"] == pool]
+    for named, here in by_place(rows).items():
         runs = sum(row["by"] == OURS for row in here)
-        lines.append([f"**{pool}**, runs of each: {runs}", "", "", ""])
+        lines.append([f"**{named}**, runs of each: {runs}", "", "", ""])
         lines += beside(here, LIFECYCLE)
     return _with_others(table([head, OURS, TEXTBOOK, "ours to textbook"], lines), rows)
+
+
+def by_place(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    """Return the runs of each pool and of each distance to Uplynk, by the name of that."""
+    places = defaultdict[str, list[Row]](list)
+    for row in rows:
+        far = f", calls {row['far_ms']} ms longer" if row["far_ms"] else ""
+        places[f"{row['pool']}{far}"].append(row)
+    return dict(places)
 
 
 def death(rows: Sequence[Row]) -> str:

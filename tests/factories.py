@@ -160,6 +160,6 @@ def make_kit(
         ),
         call=call,
         courier=Courier(lingers_seconds=30),  # all that a message begins is done when it ends
-        crew=Crew(0),  # one after the other: calls come in the order that a test plans them in
+        crew=Crew(1),  # one after the other: calls come in the order that a test plans them in
         stopping=stopping,
     )

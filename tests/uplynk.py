@@ -60,6 +60,7 @@ class Plans:
 
     def __init__(self) -> None:
         self.calls = Counter[str]()
+        self._lock = Lock()
         self._courses: dict[str, deque[Course]] = defaultdict(deque)
 
     def plan(self, call: str, course: Course) -> None:
@@ -72,9 +73,10 @@ class Plans:
 
     def __call__(self, call: str) -> Course:
         """Return the course of a call that is being made."""
-        self.calls[call] += 1
-        courses = self._courses[call]
-        return courses.popleft() if courses else Course()
+        with self._lock:
+            self.calls[call] += 1
+            courses = self._courses[call]
+            return courses.popleft() if courses else Course()
 
 
 @dataclass(frozen=True, slots=True)

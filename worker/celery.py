@@ -152,7 +152,9 @@ class Rouser(bootsteps.StartStopStep):
         places = worker.max_concurrency or worker.concurrency
         if EXPORTS in queues and DOWNLOADS in queues and places > 1:
             slots.limit(places - 1)
-        submitting.limit(max(places // 2, 1))
+        outward.limit(places - 1 if places > 2 else places)  # noqa: PLR2004  (one for each kind)
+        for each in (submitting, polling):
+            each.limit(max(places // 2, 1))
         self._timers = [worker.timer.call_repeatedly(TICK_SECONDS, self._ring, (worker.app,))]
         if EXPORTS in queues:
             every = worker.app.conf.sweep_seconds
@@ -417,7 +419,9 @@ slots = Slots()
 asking = Slots(limit=1)
 cleaning = Slots(limit=1)
 telling = Slots(limit=1)
-submitting = Slots(limit=1)
+outward = Slots(limit=1)
+polling = Slots(limit=1, within=outward)
+submitting = Slots(limit=1, within=outward)
 stopping = Stopping()
 tally = Tally() if settings.metrics_port is None else Tally.shared()
 try:

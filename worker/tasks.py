@@ -24,6 +24,7 @@ from worker.celery import (
     asking,
     broker_errors,
     cleaning,
+    polling,
     settings,
     slots,
     stopping,
@@ -243,16 +244,19 @@ def status(*args: Any, **kwargs: Any) -> Report:  # noqa: ANN401  (whatever was 
 def submit() -> Report:
     """Ask Uplynk for what is due, as far as there is room; in half of the pool at the most."""
     with submitting.one() as free:
-        if not free:  # who is at it may have looked for the last time
-            again = Wake(Step.SUBMIT, at=kit().now() + A_MOMENT)
-            return Report({"state": "asked for already"}, (again,))
-        return steps.submit(kit())
+        return steps.submit(kit()) if free else _again(Step.SUBMIT)
 
 
 @app.task(name=str(Step.POLL), base=StepTask)
 def poll() -> Report:
-    """Look at the jobs that are due for a look."""
-    return steps.poll(kit())
+    """Look at the jobs that are due for a look; in half of the pool at the most."""
+    with polling.one() as free:
+        return steps.poll(kit()) if free else _again(Step.POLL)
+
+
+def _again(step: Step) -> Report:
+    """Return what is told of a step that found no place: who is at it may have seen all it will."""
+    return Report({"state": "done already"}, (Wake(step, at=kit().now() + A_MOMENT),))
 
 
 @app.task(name=str(Step.DOWNLOAD), base=StepTask)

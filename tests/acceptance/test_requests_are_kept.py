@@ -4,6 +4,8 @@ import sqlite3
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import psycopg
@@ -15,9 +17,9 @@ import migrations
 from models import State
 from models.database import open_engine, open_sessions
 from tests.acceptance.stage import CONCURRENCY, Stage
-from tests.factories import ASSET, an_asset
+from tests.factories import ASSET, an_asset, make_export
 from tests.waiting import wait_until
-from worker.steps.submit import LANES
+from worker.steps.crew import LANES
 
 
 def log(stage: Stage) -> str:
@@ -73,22 +75,28 @@ def test_a_message_that_is_no_json_is_thrown_away_and_the_worker_goes_on(stage: 
     wait_until(lambda: stage.messages() == 0, what="an empty broker")
 
 
-def test_requests_are_recorded_while_uplynk_leaves_every_call_unanswered(
+def test_requests_are_recorded_and_asked_for_while_uplynk_answers_nothing(
     stage: Stage, pool: str
 ) -> None:
     stage.settings["UPLYNK_TIMEOUT_SECONDS"] = "60"
-    stage.emulator.control.fault("jobs/create_export", "hang")
+    stage.emulator.control.fault("*", "hang")
+    now = datetime.now(UTC)
+    for number in range(CONCURRENCY):  # apart: none of them waits for the others
+        due_at = now + timedelta(seconds=number / 2)
+        make_export(stage.sessions, state=State.EXPORTING, job_id=f"j{number}", due_at=due_at)
     worker = stage.start(pool)
     places_that_ask = CONCURRENCY // 2
-    for _ in range(places_that_ask * LANES + 1):
-        stage.send(asset=an_asset())
 
-    def asked() -> bool:
+    def is_asked_for(number: int) -> bool:
         states = Counter(export.state for export in stage.exports())
-        return states[State.SUBMITTING] == places_that_ask * LANES
+        return states[State.SUBMITTING] == number
 
-    wait_until(asked, what="as many calls as there may be")
-    late = [stage.send(asset=an_asset()) for _ in range(3)]
-    wait_until(lambda: all(map(stage.request, late)), what="the requests that came last")
-    assert asked()
+    for number in range(1, LANES + 1):  # each comes when the others hang
+        stage.send(asset=an_asset())
+        wait_until(partial(is_asked_for, number), what="the call")
+    for _ in range(places_that_ask * LANES):
+        stage.send(asset=an_asset())
+    wait_until(partial(is_asked_for, places_that_ask * LANES), what="as many calls as may be made")
+    late = stage.send(asset=an_asset())
+    wait_until(lambda: stage.request(late), what="the request that came last")
     stage.kill(worker)

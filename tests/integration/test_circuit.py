@@ -197,3 +197,24 @@ def test_an_outage_uses_up_no_time_of_a_job(
     assert states(sessions) == {State.EXPORTING}
     pass_time([kit], clock, uplynk, hours=0.5, every=120)
     assert states(sessions) == {State.DOWNLOADING}
+
+
+def test_calls_that_were_under_way_as_it_opened_put_off_no_probe(
+    sessions: Sessions, tmp_path: Path
+) -> None:
+    clock = Clock()
+    kit = make_kit(sessions, tmp_path, now=clock)
+    away = Transient("uplynk_unreachable", "no connection")
+    under_way = [kit.circuit.watching() for _ in range(3 * TRIPS_AT)]
+    for call in under_way:
+        call.__enter__()
+    clock.move(seconds=30)
+    for call in under_way:
+        clock.move(seconds=1)
+        call.__exit__(Transient, away, None)
+    seen = breaker(sessions)
+    assert seen.opened_at == clock.time - timedelta(seconds=2 * TRIPS_AT)
+    assert (seen.probes, seen.probe_at) == (0, seen.opened_at + PROBE_FIRST)
+    with pytest.raises(Transient), kit.circuit.watching():
+        raise away
+    assert breaker(sessions).probes == 1

@@ -16,11 +16,13 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from emulator.server import Emulator
 from emulator.settings import EmulatorSettings
-from models import Audio, Export, History, Request, State
+from models import Audio, Export, History, Request, State, admission
+from models.pause import EVERYBODY
 from tests.factories import Clock, an_asset, make_export, make_kit
 from tests.marks import repeats
 from tests.uplynk import Course, End, Plans, Uplynk
 from tests.waiting import wait_until
+from worker.cloudslicer.allowance import Allowance, Kind
 from worker.steps import Kit, Step, Wake, create, ledger, submit, sweep
 from worker.steps.crew import Crew
 from worker.steps.governor import Governor
@@ -31,7 +33,7 @@ Sessions = sessionmaker[Session]
 SECONDS = 30.0
 
 # The reading of the clock by which a submission makes sure that its claim still holds.
-PAUSED_AT = 8
+PAUSED_AT = 5
 
 
 def reload(sessions: Sessions, export: Export) -> Export:
@@ -140,7 +142,8 @@ def test_a_message_that_asked_for_so_many_makes_room_for_others_and_goes_on(kit:
 def test_a_call_that_hangs_holds_up_no_other_export(
     kit: Kit, sessions: Sessions, plans: Plans
 ) -> None:
-    exports = some_requested(kit, 6)
+    make_export(sessions, state=State.STORED, state_since=kit.now())  # so the window is wide
+    exports = some_requested(kit, MOST_AT_ONCE + 5)
     gate = Event()
 
     def hang() -> None:
@@ -152,14 +155,60 @@ def test_a_call_that_hangs_holds_up_no_other_export(
     def all_but_one() -> bool:
         states.clear()
         states.update(reload(sessions, export).state for export in exports)
-        return states == {State.SUBMITTING: 1, State.EXPORTING: 5}
+        return states == {State.SUBMITTING: 1, State.EXPORTING: MOST_AT_ONCE + 4}
 
     with ThreadPoolExecutor(1) as pool:
-        report = pool.submit(submit, replace(kit, crew=Crew(1)))
-        wait_until(all_but_one, what="five exports under way")
+        report = pool.submit(submit, replace(kit, crew=Crew(2, late_seconds=0)))
+        wait_until(all_but_one, what="all exports but one under way")
         gate.set()
-        assert report.result(SECONDS).took == 6
+        assert report.result(SECONDS).took == len(exports)
     assert all(reload(sessions, export).state is State.EXPORTING for export in exports)
+
+
+def test_what_comes_while_a_call_hangs_is_asked_for_beside_it(
+    kit: Kit, sessions: Sessions, plans: Plans
+) -> None:
+    (first,) = some_requested(kit, 1)
+    gate, hangs = Event(), Event()
+
+    def hang() -> None:
+        hangs.set()
+        gate.wait(SECONDS)
+
+    plans.plan("create_export", Course(before=hang))
+    with ThreadPoolExecutor(1) as pool:
+        report = pool.submit(submit, replace(kit, crew=Crew(2)))
+        assert hangs.wait(SECONDS)
+        (second,) = some_requested(kit, 1)
+        wait_until(lambda: reload(sessions, second).state is State.EXPORTING, what="the second")
+        assert reload(sessions, first).state is State.SUBMITTING
+        gate.set()
+        assert report.result(SECONDS).took == 2
+
+
+def test_what_is_due_and_may_not_be_asked_for_is_tried_once_a_lane(
+    kit: Kit, sessions: Sessions
+) -> None:
+    some_requested(kit, 9)
+    with sessions.begin() as session:
+        admission.pause(session, account=kit.slicer.owner, requester=EVERYBODY, now=kit.now())
+    tried = list[Kind]()
+
+    class Counting(Allowance):
+        def take(self, kind: Kind) -> bool:
+            tried.append(kind)
+            return True
+
+    crew = Crew()
+    report = submit(replace(kit, crew=crew, allowance=Counting(1.0, kit.slicer.owner)))
+    assert report.took == 0
+    assert 1 <= len(tried) <= crew.lanes
+
+
+def test_the_end_of_an_export_is_told_at_once(kit: Kit, plans: Plans) -> None:
+    create(kit, "request-1", {"asset": an_asset(), "webhook_url": "https://cms.example/hook"})
+    plans.plan("create_export", Course(End.REFUSED))
+    assert Wake(Step.NOTIFY) in submit(kit).wakes
 
 
 def test_no_more_are_asked_for_side_by_side_than_the_window_has_room_for(

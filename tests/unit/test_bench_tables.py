@@ -90,10 +90,11 @@ def test_what_others_had_of_the_machine_is_said() -> None:
     assert disturbed.endswith("Others had up to 1.2 of the machine's cores meanwhile.")
 
 
-def lifecycle(by: str, pool: str, cpu_seconds: float) -> dict[str, object]:
+def lifecycle(by: str, pool: str, cpu_seconds: float, *, far_ms: int = 0) -> dict[str, object]:
     return {
         "by": by,
         "pool": pool,
+        "far_ms": far_ms,
         "exports": 500,
         "size_bytes": 1_000_000,
         "wall_seconds": 20.0,
@@ -117,6 +118,15 @@ def test_of_the_runs_of_a_lifecycle_the_middle_one_counts_by_its_pool() -> None:
     assert cells(prefork, "CPU of the worker, ms an export") == ["14.0", "", ""]
     assert cells(threads, "CPU of the worker, ms an export") == ["12.0", "10.0", "1.20"]
     assert cells(threads, "exports a second") == ["25.0", "25.0", "1.00"]
+
+
+def test_runs_far_from_uplynk_are_a_part_of_their_own() -> None:
+    runs = [lifecycle("ours", "threads", 5.0), lifecycle("ours", "threads", 6.0, far_ms=50)]
+    named = "| **threads, calls 50 ms longer**, runs of each: 1"
+    near, found, far = tables.lifecycle(runs).partition(named)
+    assert found
+    assert cells(near, "CPU of the worker, ms an export") == ["10.0", "", ""]
+    assert cells(far, "CPU of the worker, ms an export") == ["12.0", "", ""]
 
 
 def test_a_death_is_told_by_its_worst_round() -> None:

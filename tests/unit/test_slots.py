@@ -40,3 +40,13 @@ def test_a_killed_child_gives_its_slot_back() -> None:
         assert free
     os.close(ready)
     os.close(tell)
+
+
+def test_slots_within_others_are_no_more_than_those() -> None:
+    outer = Slots(limit=3)
+    ones, others = Slots(limit=2, within=outer), Slots(limit=2, within=outer)
+    with ExitStack() as stack:
+        assert [stack.enter_context(ones.one()) for _ in range(3)] == [True, True, False]
+        assert [stack.enter_context(others.one()) for _ in range(2)] == [True, False]
+    with others.one() as free:
+        assert free

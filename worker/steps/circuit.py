@@ -104,39 +104,43 @@ class Circuit:
     def watching(self) -> Iterator[None]:
         """Note whether the call that is made in this context was answered."""
         ledger.current().called()
+        begun = self._now()
         try:
             yield
         except Permanent:
-            self._note(None)
+            self._note(None, begun)
             raise
         except Transient as error:
             if error.is_asked_too_much:
                 self._slow_down()
-            self._note(error)
+            self._note(error, begun)
             raise
-        self._note(None)
+        self._note(None, begun)
 
-    def _note(self, error: Transient | None) -> None:
+    def _note(self, error: Transient | None, begun: datetime) -> None:
         """Set the outcome down; that this fails must not cost the outcome of the call itself."""
         try:
             if error is not None:
-                self._fail(error)
+                self._fail(error, begun)
             elif self._failures or self.is_open:
                 self._answer()
         except SQLAlchemyError:
             _log.warning("breaker not set")
 
-    def _fail(self, error: Transient) -> None:
+    def _fail(self, error: Transient, begun: datetime) -> None:
         with self._sessions.begin() as session:
             inserted(session, Breaker(name=self._name, failures=0, probes=0))
             row = session.get_one(Breaker, self._name, with_for_update=True)
             now = self._now()
             row.failures += 1
-            if row.opened_at is not None:
+            if row.opened_at is None:
+                if row.failures >= TRIPS_AT:
+                    row.opened_at, row.probes = now, 0
+                    _tell_outage(error)
+            elif begun >= row.opened_at:
                 row.probes += 1
-            elif row.failures >= TRIPS_AT:
-                row.opened_at, row.probes = now, 0
-                _tell_outage(error)
+            else:  # under way as it opened: that Uplynk is away is known
+                return
             if row.opened_at is not None:
                 wait = min(PROBE_FIRST * (1 << min(row.probes, 10)), PROBE_MOST)
                 row.probe_at = now + max(wait, min(error.retry_after or wait, PROBE_MOST))

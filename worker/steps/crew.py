@@ -1,48 +1,41 @@
-"""Crew: threads by which one step does the same for several exports, side by side."""
+"""Crew: threads that work for one step side by side, where most of it is to wait for others."""
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
 from threading import Lock
 
-# So many help at once in one process.
-HELPERS = 8
+# So many work for one step.
+LANES = 4
+# Work that takes longer than this holds up the rest of its step no more.
+LATE_SECONDS = 5.0
+# So many work at once, for whatever steps of a process; none waits for another's end.
+MOST = 128
 
 
 class Crew:
-    """Threads that help out. They are made when they are needed, and stay, with their connections.
+    """Threads that are made when they are needed, and stay, with their connections.
 
     Args:
-        helpers: how many there are; with none, each step works alone.
+        lanes: how many work for one step.
+        late_seconds: after so long the others of a step go on without one of them.
+
+    Attributes:
+        turn: is held for what they can only do one after the other: who waits for it here keeps no
+            connection to the database waiting.
     """
 
-    def __init__(self, helpers: int = HELPERS) -> None:
-        self._number, self._lock = helpers, Lock()
+    def __init__(self, lanes: int = LANES, *, late_seconds: float = LATE_SECONDS) -> None:
+        self.lanes, self.late_seconds = lanes, late_seconds
+        self._lock, self.turn = Lock(), Lock()
         self._pool: ThreadPoolExecutor | None = None
 
-    def together(self, work: Callable[[], None], number: int) -> None:
-        """Have `work` done so often at once, by this thread and by helpers; returns when it is.
+    def start(self, work: Callable[[], None]) -> Future[None]:
+        """Have `work` begun in a thread.
 
-        A helper that has not come by the time this thread has done its own is not waited for.
-
-        Raises:
-            BaseException: what the first of them raised, after all have come to their end.
+        What is logged and counted there is of the calling task.
         """
-        # in a context like this one: what is logged and counted there is of this task
-        helping = [
-            self._helpers().submit(copy_context().run, work)
-            for _ in range(min(number - 1, self._number))
-        ]
-        try:
-            work()
-        finally:
-            came = [each for each in helping if not each.cancel()]
-            failed = [error for each in came if (error := each.exception())]
-        if failed:
-            raise failed[0]
-
-    def _helpers(self) -> ThreadPoolExecutor:
         with self._lock:
             if self._pool is None:
-                self._pool = ThreadPoolExecutor(self._number, thread_name_prefix="crew")
-            return self._pool
+                self._pool = ThreadPoolExecutor(MOST, thread_name_prefix="crew")
+            return self._pool.submit(copy_context().run, work)

@@ -1,53 +1,42 @@
-"""Submit: Uplynk is asked for an export, once, whatever becomes of the answer."""
+"""Submit: what is due is asked for side by side, the most urgent first, while there is room."""
 
-from datetime import datetime, timedelta
-from threading import Lock
-from uuid import UUID
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import contextmanager
+from datetime import timedelta
+from functools import partial
 
-from sqlalchemy import select
-from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from models import Audio, Export, State, admission, claims, passage
+from models import Export, State, admission, claims, outbox
 from worker import tracing
-from worker.cloudslicer import Job
 from worker.cloudslicer.allowance import Kind
-from worker.errors import (
-    ClaimLost,
-    ExportError,
-    OutcomeUnknown,
-    Permanent,
-    Stopping,
-    Transient,
-)
 from worker.logs import about, get_logger
-from worker.steps import adoption, failure, probe, renewal
-from worker.steps.heartbeat import Heartbeat
+from worker.steps import failure, probe
+from worker.steps.asking import ask, find
 from worker.steps.kit import Kit
-from worker.steps.persistence import persist, still_held, tell_dropped
 from worker.steps.report import Report, Step, Wake
-from worker.steps.withdraw import stop
+from worker.transfer.patience import Patience
 
-# One message works off this much; then it makes room for other short steps, and is sent again.
+Lane = Future[None]
+Take = Callable[[Kit, Session], Export | None]
+Act = Callable[[Kit, Export], list[Wake]]
+
+# One message works off about this much; then it makes room for others, and is sent again.
 MOST_AT_ONCE = 20
-MOST_TIME = timedelta(seconds=5)
-
-# So many are asked for side by side: the call is slow, and a place of the pool is dear.
-LANES = 4
+MOST_SECONDS = 5.0
+# One more is asked for beside the others each time that so much has gone by: where Uplynk answers
+# fast, more lanes bring nothing. Where none was needed it is looked again after a while.
+RAMP_SECONDS = 0.1
+LOOK_SECONDS = 1.0
 
 # So many exports are named in its task's result.
 MOST_TOLD = 5
 
 # Where too many calls were made it goes on after this.
 A_MOMENT = timedelta(seconds=1)
-
-# A job that is surely not in the list has been looked for this often, apart by the settle time.
-LOOKS_NEEDED = 2
-
-_LOST = (
-    "whether Uplynk made a job can't be told any more: it was asked so long ago that it may have"
-    " erased it, as it does 72 hours after a job has ended"
-)
 
 _log = get_logger(__name__)
 
@@ -61,38 +50,49 @@ def submit(kit: Kit) -> Report:
     if away_until := probe.away_until(kit):
         return Report({"uplynk": "away"}, (Wake(Step.SUBMIT, at=away_until),))
     message = _Message(kit)
-    if lanes := _lanes_of_use(kit):
-        kit.crew.together(lambda: _work_off(kit, message), lanes)
-    if message.is_over or not lanes:
-        message.wakes += _later(kit)
+    _work_off(kit, message)
     return message.told()
 
 
 class _Message:
-    """What the lanes of one message have done so far, and how much they may do."""
+    """What the lanes of one message have done so far, and how much more they may do."""
 
     def __init__(self, kit: Kit) -> None:
-        self._kit, self._begun = kit, kit.now()
-        self._lock, self._taken = Lock(), 0
-        # all that are found unknown were asked for long ago: when none is left, none comes soon
-        self.has_unknown = True
-        self.is_over = False  # there was nothing more to ask for
+        self._kit = kit
+        self._patience = Patience(MOST_SECONDS, kit.stopping)
+        self._begun = dict[str, float]()  # of what is being asked, when
+        self.is_throttled = False
+        self.vain = set[Take]()  # what has just taken nothing
         self.asked = list[str]()
         self.wakes = list[Wake]()
 
     def may_go_on(self) -> bool:
-        """Return whether one more may be asked for."""
-        kit = self._kit
-        with self._lock:
-            if (
-                self._taken == MOST_AT_ONCE
-                or kit.now() - self._begun >= MOST_TIME
-                or kit.stopping()
-                or kit.circuit.is_open
-            ):
-                return False
-            self._taken += 1
-            return True
+        """Return whether more may be asked for."""
+        if self._kit.stopping() or self._kit.circuit.is_open or self.is_throttled:
+            return False
+        is_enough = len(self.asked) >= MOST_AT_ONCE or self._patience.is_over
+        return not is_enough or self._is_held_up()
+
+    def _is_held_up(self) -> bool:
+        """Return whether a call hangs, so that the message can't end: then the others go on."""
+        late = time.monotonic() - self._kit.crew.late_seconds
+        return any(begun < late for begun in list(self._begun.values()))
+
+    def look_again(self) -> None:
+        """Forget what could not be done a while ago."""
+        self.vain.clear()
+        self.is_throttled = False
+
+    @contextmanager
+    def asking(self, export: Export) -> Iterator[None]:
+        """Note that this export is being asked for, or looked for."""
+        name = str(export.id)
+        self.asked.append(name)
+        self._begun[name] = time.monotonic()
+        try:
+            yield
+        finally:
+            del self._begun[name]
 
     def told(self) -> Report:
         """Return what is to be told of it."""
@@ -101,52 +101,126 @@ class _Message:
 
 
 def _work_off(kit: Kit, message: _Message) -> None:
-    """Ask for one export after the other, beside the other lanes."""
+    """Ask for what is due, in as many lanes as there is work for."""
+    lanes = _Lanes(kit, message)
+    try:
+        while True:
+            may_go_on = not lanes.failed and message.may_go_on()
+            if may_go_on:
+                lanes.fill()
+            if not lanes.running:
+                break
+            lanes.wait()
+    finally:
+        wait(lanes.running)
+    lanes.raise_what_failed()
+    if message.is_throttled:
+        message.wakes.append(Wake(Step.SUBMIT, at=kit.now() + A_MOMENT))
+    elif may_go_on:  # there was nothing more
+        message.wakes += _later(kit)
+    else:
+        message.wakes.append(Wake(Step.SUBMIT, goes_on=True))
+
+
+class _Lanes:
+    """The threads that work for one message: some ask, and one at the most looks for jobs."""
+
+    def __init__(self, kit: Kit, message: _Message) -> None:
+        self._kit, self._message = kit, message
+        self._asking, self._finding = set[Lane](), set[Lane]()
+        self._look_after = LOOK_SECONDS
+        self.failed = list[BaseException]()
+
+    @property
+    def running(self) -> set[Lane]:
+        """Those that have not come to their end, as far as was seen."""
+        return self._asking | self._finding
+
+    def fill(self) -> None:
+        """Have one more work, if there is work for it."""
+        before, vain = len(self.running), self._message.vain
+        if before < self._kit.crew.lanes:
+            some_are_unknown, some_may_be_asked_for = _due(self._kit)
+            if some_are_unknown and not self._finding and _unknown not in vain:
+                self._finding.add(self._start(_unknown, find))
+            elif some_may_be_asked_for and _taken not in vain:
+                self._asking.add(self._start(_taken, ask))
+        self._look_after = RAMP_SECONDS if len(self.running) > before else LOOK_SECONDS
+
+    def _start(self, take: Take, act: Act) -> Lane:
+        return self._kit.crew.start(partial(_each, self._kit, self._message, take, act))
+
+    def wait(self) -> None:
+        """Wait until one ends, or it is time to look for more work."""
+        ended = wait(self.running, self._look_after, FIRST_COMPLETED).done
+        self.failed += [error for lane in ended if (error := lane.exception())]
+        self._asking -= ended
+        self._finding -= ended
+        if not ended and self._look_after == LOOK_SECONDS:
+            self._message.look_again()
+
+    def raise_what_failed(self) -> None:
+        """Raise what the first of them raised; the others' is logged."""
+        for error in self.failed[1:]:
+            _log.error("step met the unforeseen", exc_info=error)
+        if self.failed:
+            raise self.failed[0]
+
+
+def _due(kit: Kit) -> tuple[bool, bool]:
+    """Return whether some are unknown, and whether it seems that one more can be asked for.
+
+    Each lane makes sure of it.
+    """
+    account, now = kit.slicer.owner, kit.now()
+    with kit.sessions.begin() as session:
+        unknown, requested = (
+            bool(claims.due(session, state, now=now, limit=1, account=account))
+            for state in (State.SUBMITTING, State.REQUESTED)
+        )
+        return unknown, requested and _has_room(kit, session)
+
+
+def _has_room(kit: Kit, session: Session) -> bool:
+    taken = claims.count(session, admission.IN_THE_WINDOW, account=kit.slicer.owner)
+    return taken < kit.governor.window(session)
+
+
+def _each(
+    kit: Kit,
+    message: _Message,
+    take: Take,
+    act: Act,
+) -> None:
+    """Take the step of one export after the other; a lane of the message."""
     while message.may_go_on():
         if not kit.allowance.take(Kind.SUBMIT):
-            message.wakes.append(Wake(Step.SUBMIT, at=kit.now() + A_MOMENT))
+            message.is_throttled = True
             return
-        with kit.sessions.begin() as session:
-            unknown = _unknown(kit, session) if message.has_unknown else None
-            message.has_unknown = unknown is not None
-            export = unknown or _taken(kit, session)
+        with kit.crew.turn, kit.sessions.begin() as session:
+            export = take(kit, session)
         if export is None:
-            message.is_over = True
+            message.vain.add(take)
             return
-        message.asked.append(str(export.id))
-        message.wakes += _step(kit, export, is_new=unknown is None)
-    message.wakes.append(Wake(Step.SUBMIT, goes_on=True))
+        with message.asking(export):
+            message.wakes += _step(kit, export, act)
+        if outbox.has_news(kit.sessions):
+            message.wakes.append(Wake(Step.NOTIFY))
 
 
-def _step(kit: Kit, export: Export, *, is_new: bool) -> list[Wake]:
+def _step(kit: Kit, export: Export, act: Act) -> list[Wake]:
     """Take the step of one export; what nobody foresaw of it holds up none of the others.
 
     Whether Uplynk was asked by then is not known: it stays `submitting`, and its job is looked for.
     """
     with about(export_id=export.id), tracing.step("submit", kit.sessions, export):
         try:
-            return _ask(kit, export) if is_new else _find(kit, export)
+            return act(kit, export)
         except SQLAlchemyError:
             raise
         except Exception as error:  # noqa: BLE001  (the boundary of a row in a batch)
             failure.record_unforeseen(kit, export, error, least=kit.settings.submit_settle)
             return []
-
-
-def _lanes_of_use(kit: Kit) -> int:
-    """Return how many exports it seems can be asked for at once; each makes sure under the lock."""
-    account, now = kit.slicer.owner, kit.now()
-    with kit.sessions.begin() as session:
-        of_use = len(claims.due(session, State.SUBMITTING, now=now, limit=LANES, account=account))
-        if of_use < LANES:
-            due = claims.due(session, State.REQUESTED, now=now, limit=LANES, account=account)
-            of_use += min(len(due), _room(kit, session)) if due else 0
-    return min(of_use, LANES)
-
-
-def _room(kit: Kit, session: Session) -> int:
-    taken = claims.count(session, admission.IN_THE_WINDOW, account=kit.slicer.owner)
-    return max(kit.governor.window(session) - taken, 0)
 
 
 def _unknown(kit: Kit, session: Session) -> Export | None:
@@ -181,182 +255,3 @@ def _later(kit: Kit) -> tuple[Wake, ...]:
         ]
     due = [time for time in times if time is not None and time > kit.now()]
     return (Wake(Step.SUBMIT, at=min(due)),) if due else ()
-
-
-def _ask(kit: Kit, export: Export) -> list[Wake]:
-    """Ask Uplynk for the export, and set down the answer or what its absence means."""
-    if export.claimed_until is None or kit.now() > export.claimed_until - kit.settings.call:
-        return []  # this process stood still: the claim may run out under the call
-    try:
-        with kit.circuit.watching():
-            job = kit.slicer.create_export(export.asset, aaclc=export.audio is Audio.AAC_LC)
-    except ExportError as error:
-        trouble = error
-    else:
-        wakes = persist(kit, lambda: _have(kit, export, job, "Uplynk took it"))
-        return wakes if wakes is not None else _orphaned(kit, export, job)
-    return persist(kit, lambda: _unanswered(kit, export, trouble))
-
-
-def _unanswered(kit: Kit, export: Export, error: ExportError) -> list[Wake]:
-    """Set down that Uplynk refused, surely did not hear, or may have heard."""
-    with kit.sessions.begin() as session:
-        held = still_held(session, export)
-        if held is None:
-            return []
-        now = kit.now()
-        unknown = isinstance(error, OutcomeUnknown)
-        if isinstance(error, Transient) and not unknown:
-            held.advance(State.REQUESTED, now=now, reason=f"not asked: {error.message}")
-            if held.unwanted_since is not None:
-                _drop(held, now=now)
-                return []
-        settle = kit.settings.submit_settle if unknown else None
-        failure.record(kit, held, error, now=now, least=settle)
-        return _again(held)
-
-
-def _find(kit: Kit, export: Export) -> list[Wake]:
-    """Look for the job of an export that Uplynk may have been asked for."""
-    try:
-        with Heartbeat(kit, export) as heartbeat:
-            job = adoption.find(kit, export, heartbeat)
-    except ClaimLost:
-        tell_dropped(export)
-        return []
-    except Stopping:
-        with kit.sessions.begin() as session:
-            if held := claims.held(session, export.id, export.claim):
-                held.release(due_at=kit.now())
-        return []
-    except ExportError as error:
-        # also a refusal: it is the list that is refused, and the job may be there all the same
-        unseen = Transient(
-            "outcome_unknown", f"whether Uplynk has it can't be told: {error.message}"
-        )
-        with kit.sessions.begin() as session:
-            held = still_held(session, export)
-            if held is None:
-                return []
-            failure.record(kit, held, unseen, now=kit.now())
-            return _again(held)
-    if job is not None:
-        reason = "its job was found in Uplynk's list"
-        return persist(kit, lambda: _have(kit, export, job, reason, is_found=True)) or []
-    return _not_there(kit, export)
-
-
-def _not_there(kit: Kit, export: Export) -> list[Wake]:
-    """Set down a look in vain; after enough of them the job surely does not exist.
-
-    Unless Uplynk may have made it and erased it since: then it is lost, as any that is erased.
-    """
-    with kit.sessions.begin() as session:
-        held = still_held(session, export)
-        if held is None:
-            return []
-        now = kit.now()
-        held.looks += 1
-        if held.looks < LOOKS_NEEDED:
-            held.release(due_at=now + kit.settings.submit_settle)
-        elif held.unwanted_since is not None:
-            _drop(held, now=now)
-        elif now - held.state_since >= renewal.ERASED_AFTER:
-            failure.record(kit, held, Permanent("job_lost", _LOST), now=now)
-            renewal.renew_lost(kit, session, held, now=now)
-            return [Wake(Step.SUBMIT)]
-        else:
-            held.advance(State.REQUESTED, now=now, reason="Uplynk surely has no job for it")
-        return _again(held)
-
-
-def _drop(export: Export, *, now: datetime) -> None:
-    export.cancel("cancelled", "no request wants it any more; Uplynk has no job for it", now=now)
-    _log.info("export cancelled", message=export.error_message)
-
-
-def _again(export: Export) -> list[Wake]:
-    return [Wake(Step.SUBMIT, at=export.due_at)] if export.due_at else []
-
-
-def _orphaned(kit: Kit, export: Export, job: Job) -> list[Wake]:
-    """Stop a job that came so late that its export has another, or has ended."""
-    _log.error("job of no export", asset=export.asset)
-    stop(kit, job.id)
-    return []
-
-
-def _have(
-    kit: Kit, export: Export, job: Job, reason: str, *, is_found: bool = False
-) -> list[Wake] | None:
-    """Set down that Uplynk has the job; returns None if that is no export's.
-
-    Also where the claim was lost meanwhile: the job is a fact, and paid for, and whoever took over
-    is still looking for it. Only where a job is on record already is this one dropped. One that was
-    found, and is another's by now, was not the export's: it is looked for again.
-    """
-    try:
-        return _had(kit, export, job, reason, is_found=is_found)
-    except IntegrityError:  # another export has the job already
-        return _had(kit, export, job, reason, is_found=is_found, is_taken=True)
-
-
-def _had(
-    kit: Kit, export: Export, job: Job, reason: str, *, is_found: bool, is_taken: bool = False
-) -> list[Wake] | None:
-    with kit.sessions.begin() as session:
-        if not is_taken and (wakes := _passed_on(kit, session, export, job, reason)):
-            return wakes
-        held = claims.held(session, export.id, export.claim)
-        held = held or claims.unanswered(session, export.id)
-        other = _owner_of(session, job.id) if held is None or is_taken else None
-        if held is None:
-            tell_dropped(export)
-            return [] if other else None
-        now = kit.now()
-        if other and is_found:
-            held.release(due_at=now + kit.settings.submit_settle)
-            return _again(held)
-        if other:
-            held.fail(
-                "job_taken",
-                f"Uplynk answered with job {job.id}, which export {other} has already",
-                now=now,
-            )
-            failure.tell_end(held)
-            return []
-        if held.state is State.REQUESTED:
-            held.advance(State.SUBMITTING, now=now, reason="the answer came late")
-        held.advance(State.EXPORTING, now=now, reason=f"{reason}: job {job.id}")
-        held.recovered()
-        held.job_id, held.job_state, held.job_created_at = job.id, job.word, now
-        if held.unwanted_since is None:  # else the poll is to have it cancelled, at once
-            held.due_at = now + kit.until_next_look(timedelta())
-        _log.info("export under way", asset=held.asset)
-        return [Wake(Step.POLL, at=held.due_at)]
-
-
-def _passed_on(
-    kit: Kit, session: Session, export: Export, job: Job, reason: str
-) -> list[Wake] | None:
-    """Set down that Uplynk has the job where all is as expected; returns None where it is not."""
-    now = kit.now()
-    due_at = now + kit.until_next_look(timedelta())
-    is_passed = passage.pass_on(
-        session,
-        export,
-        State.EXPORTING,
-        now=now,
-        reason=f"{reason}: job {job.id}",
-        due_at=due_at,
-        if_wanted=True,
-        values={"job_id": job.id, "job_state": job.word, "job_created_at": now},
-    )
-    if not is_passed:
-        return None
-    _log.info("export under way", asset=export.asset)
-    return [Wake(Step.POLL, at=due_at)]
-
-
-def _owner_of(session: Session, job_id: str) -> UUID | None:
-    return session.scalar(select(Export.id).where(Export.job_id == job_id))
