@@ -203,9 +203,10 @@ def test_calls_that_were_under_way_as_it_opened_put_off_no_probe(
     sessions: Sessions, tmp_path: Path
 ) -> None:
     clock = Clock()
-    kit = make_kit(sessions, tmp_path, now=clock)
+    kit, other = (make_kit(sessions, tmp_path, now=clock) for _ in range(2))
     away = Transient("uplynk_unreachable", "no connection")
-    under_way = [kit.circuit.watching() for _ in range(3 * TRIPS_AT)]
+    under_way = [kit.circuit.watching() for _ in range(3 * TRIPS_AT - 1)]
+    under_way.append(other.circuit.watching())
     for call in under_way:
         call.__enter__()
     clock.move(seconds=30)
@@ -215,6 +216,7 @@ def test_calls_that_were_under_way_as_it_opened_put_off_no_probe(
     seen = breaker(sessions)
     assert seen.opened_at == clock.time - timedelta(seconds=2 * TRIPS_AT)
     assert (seen.probes, seen.probe_at) == (0, seen.opened_at + PROBE_FIRST)
+    assert other.circuit.is_open  # it knows by its own call
     with pytest.raises(Transient), kit.circuit.watching():
         raise away
     assert breaker(sessions).probes == 1

@@ -165,6 +165,15 @@ def test_a_call_that_hangs_holds_up_no_other_export(
     assert all(reload(sessions, export).state is State.EXPORTING for export in exports)
 
 
+def test_a_message_comes_to_its_end_though_each_call_is_late(kit: Kit, sessions: Sessions) -> None:
+    make_export(sessions, state=State.STORED, state_since=kit.now())  # so the window is wide
+    some_requested(kit, 4 * MOST_AT_ONCE)
+    crew = Crew(late_seconds=0)
+    report = submit(replace(kit, crew=crew))
+    assert MOST_AT_ONCE <= report.took <= MOST_AT_ONCE + 2 * crew.lanes
+    assert report.wakes[-1] == Wake(Step.SUBMIT, goes_on=True)
+
+
 def test_what_comes_while_a_call_hangs_is_asked_for_beside_it(
     kit: Kit, sessions: Sessions, plans: Plans
 ) -> None:

@@ -140,6 +140,7 @@ class Circuit:
             elif begun >= row.opened_at:
                 row.probes += 1
             else:  # under way as it opened: that Uplynk is away is known
+                self._see(row)
                 return
             if row.opened_at is not None:
                 wait = min(PROBE_FIRST * (1 << min(row.probes, 10)), PROBE_MOST)

@@ -60,7 +60,9 @@ class _Message:
     def __init__(self, kit: Kit) -> None:
         self._kit = kit
         self._patience = Patience(MOST_SECONDS, kit.stopping)
-        self._begun = dict[str, float]()  # of what is being asked, when
+        self._begun = dict[object, float]()  # of what is being asked, when
+        self._over_at: float | None = None  # when it was enough
+        self.failed = list[BaseException]()  # what lanes raised, and who has them work
         self.is_throttled = False
         self.vain = set[Take]()  # what has just taken nothing
         self.asked = list[str]()
@@ -68,15 +70,17 @@ class _Message:
 
     def may_go_on(self) -> bool:
         """Return whether more may be asked for."""
-        if self._kit.stopping() or self._kit.circuit.is_open or self.is_throttled:
+        kit = self._kit
+        if kit.stopping() or kit.circuit.is_open or self.is_throttled or self.failed:
             return False
-        is_enough = len(self.asked) >= MOST_AT_ONCE or self._patience.is_over
-        return not is_enough or self._is_held_up()
-
-    def _is_held_up(self) -> bool:
-        """Return whether a call hangs, so that the message can't end: then the others go on."""
-        late = time.monotonic() - self._kit.crew.late_seconds
-        return any(begun < late for begun in list(self._begun.values()))
+        if len(self.asked) < MOST_AT_ONCE and not self._patience.is_over:
+            return True
+        now = time.monotonic()
+        self._over_at = self._over_at or now
+        # a call that hangs keeps the message from its end: then the others go on; but not for one
+        # that was begun only meanwhile
+        since = min(self._over_at, now - kit.crew.late_seconds)
+        return any(begun < since for begun in list(self._begun.values()))
 
     def look_again(self) -> None:
         """Forget what could not be done a while ago."""
@@ -86,13 +90,13 @@ class _Message:
     @contextmanager
     def asking(self, export: Export) -> Iterator[None]:
         """Note that this export is being asked for, or looked for."""
-        name = str(export.id)
-        self.asked.append(name)
-        self._begun[name] = time.monotonic()
+        self.asked.append(str(export.id))
+        call = object()
+        self._begun[call] = time.monotonic()
         try:
             yield
         finally:
-            del self._begun[name]
+            del self._begun[call]
 
     def told(self) -> Report:
         """Return what is to be told of it."""
@@ -105,15 +109,17 @@ def _work_off(kit: Kit, message: _Message) -> None:
     lanes = _Lanes(kit, message)
     try:
         while True:
-            may_go_on = not lanes.failed and message.may_go_on()
-            if may_go_on:
-                lanes.fill()
+            may_go_on, look_after = message.may_go_on(), LOOK_SECONDS
+            if may_go_on and lanes.fill():
+                look_after = RAMP_SECONDS
             if not lanes.running:
                 break
-            lanes.wait()
+            if not lanes.wait(look_after) and look_after == LOOK_SECONDS:
+                message.look_again()
     finally:
         wait(lanes.running)
-    lanes.raise_what_failed()
+    if message.failed:
+        raise message.failed[0]
     if message.is_throttled:
         message.wakes.append(Wake(Step.SUBMIT, at=kit.now() + A_MOMENT))
     elif may_go_on:  # there was nothing more
@@ -128,43 +134,39 @@ class _Lanes:
     def __init__(self, kit: Kit, message: _Message) -> None:
         self._kit, self._message = kit, message
         self._asking, self._finding = set[Lane](), set[Lane]()
-        self._look_after = LOOK_SECONDS
-        self.failed = list[BaseException]()
 
     @property
     def running(self) -> set[Lane]:
         """Those that have not come to their end, as far as was seen."""
         return self._asking | self._finding
 
-    def fill(self) -> None:
-        """Have one more work, if there is work for it."""
+    def fill(self) -> bool:
+        """Have one more work, if there is work for it; returns whether there was."""
         before, vain = len(self.running), self._message.vain
         if before < self._kit.crew.lanes:
-            some_are_unknown, some_may_be_asked_for = _due(self._kit)
+            some_are_unknown, some_may_be_asked_for = self._due()
             if some_are_unknown and not self._finding and _unknown not in vain:
                 self._finding.add(self._start(_unknown, find))
             elif some_may_be_asked_for and _taken not in vain:
                 self._asking.add(self._start(_taken, ask))
-        self._look_after = RAMP_SECONDS if len(self.running) > before else LOOK_SECONDS
+        return len(self.running) > before
+
+    def _due(self) -> tuple[bool, bool]:
+        try:
+            return _due(self._kit)
+        except SQLAlchemyError as error:  # told when all have come to their end
+            self._message.failed.append(error)
+            return False, False
 
     def _start(self, take: Take, act: Act) -> Lane:
         return self._kit.crew.start(partial(_each, self._kit, self._message, take, act))
 
-    def wait(self) -> None:
-        """Wait until one ends, or it is time to look for more work."""
-        ended = wait(self.running, self._look_after, FIRST_COMPLETED).done
-        self.failed += [error for lane in ended if (error := lane.exception())]
+    def wait(self, seconds: float) -> bool:
+        """Wait until one ends; returns False if none does in time."""
+        ended = wait(self.running, seconds, FIRST_COMPLETED).done
         self._asking -= ended
         self._finding -= ended
-        if not ended and self._look_after == LOOK_SECONDS:
-            self._message.look_again()
-
-    def raise_what_failed(self) -> None:
-        """Raise what the first of them raised; the others' is logged."""
-        for error in self.failed[1:]:
-            _log.error("step met the unforeseen", exc_info=error)
-        if self.failed:
-            raise self.failed[0]
+        return bool(ended)
 
 
 def _due(kit: Kit) -> tuple[bool, bool]:
@@ -186,26 +188,37 @@ def _has_room(kit: Kit, session: Session) -> bool:
     return taken < kit.governor.window(session)
 
 
-def _each(
-    kit: Kit,
-    message: _Message,
-    take: Take,
-    act: Act,
-) -> None:
+def _each(kit: Kit, message: _Message, take: Take, act: Act) -> None:
     """Take the step of one export after the other; a lane of the message."""
-    while message.may_go_on():
-        if not kit.allowance.take(Kind.SUBMIT):
-            message.is_throttled = True
-            return
-        with kit.crew.turn, kit.sessions.begin() as session:
+    try:
+        while export := _next(kit, message, take):
+            with message.asking(export):
+                message.wakes += _step(kit, export, act)
+            if outbox.has_news(kit.sessions):
+                message.wakes.append(Wake(Step.NOTIFY))
+            if take is _unknown:  # there may be room now
+                message.vain.discard(_taken)
+    except BaseException as error:  # noqa: BLE001  (told when all have come to their end)
+        if message.failed and not isinstance(error, SQLAlchemyError):
+            _log.error("step met the unforeseen", exc_info=error)
+        message.failed.append(error)
+
+
+def _next(kit: Kit, message: _Message, take: Take) -> Export | None:
+    """Claim the next export, if the message may still go on, and one can be had."""
+    if not message.may_go_on():
+        return None
+    if not kit.allowance.take(Kind.SUBMIT):
+        message.is_throttled = True
+        return None
+    with kit.crew.turn:
+        if not message.may_go_on():  # the others may have come to grief meanwhile
+            return None
+        with kit.sessions.begin() as session:
             export = take(kit, session)
-        if export is None:
-            message.vain.add(take)
-            return
-        with message.asking(export):
-            message.wakes += _step(kit, export, act)
-        if outbox.has_news(kit.sessions):
-            message.wakes.append(Wake(Step.NOTIFY))
+    if export is None:
+        message.vain.add(take)
+    return export
 
 
 def _step(kit: Kit, export: Export, act: Act) -> list[Wake]:
