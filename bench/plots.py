@@ -63,7 +63,7 @@ def lifecycle(rows: Sequence[Row], path: Path) -> None:
                 value = middle(here, whose, LIFECYCLE[name])
                 label = whose if place == 0 else None
                 axes.bar(place + shift * BAR, value or 0, BAR, color=colour, label=label)
-        names = [name.replace(", ", ",\n") for name in places]
+        names = [name.replace(", calls ", ",\n") for name in places]
         axes.set_xticks([place + BAR / 2 for place in range(len(places))], names)
         axes.set_title(name)
         axes.legend()
