@@ -152,7 +152,7 @@ class Rouser(bootsteps.StartStopStep):
         places = worker.max_concurrency or worker.concurrency
         if EXPORTS in queues and DOWNLOADS in queues and places > 1:
             slots.limit(places - 1)
-        outward.limit(places - 1 if places > 2 else places)  # noqa: PLR2004  (one for each kind)
+        outward.limit(places - 1 if places > 2 else places)  # noqa: PLR2004  (two: one each)
         for each in (submitting, polling):
             each.limit(max(places // 2, 1))
         self._timers = [worker.timer.call_repeatedly(TICK_SECONDS, self._ring, (worker.app,))]

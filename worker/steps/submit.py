@@ -101,7 +101,7 @@ class _Message:
     def told(self) -> Report:
         """Return what is to be told of it."""
         facts = {"took": len(self.asked), "exports": self.asked[:MOST_TOLD]}
-        return Report(facts, tuple(dict.fromkeys(self.wakes)), took=len(self.asked))
+        return Report(facts, tuple(self.wakes), took=len(self.asked))
 
 
 def _work_off(kit: Kit, message: _Message) -> None:
@@ -143,20 +143,18 @@ class _Lanes:
     def fill(self) -> bool:
         """Have one more work, if there is work for it; returns whether there was."""
         before, vain = len(self.running), self._message.vain
-        if before < self._kit.crew.lanes:
-            some_are_unknown, some_may_be_asked_for = self._due()
-            if some_are_unknown and not self._finding and _unknown not in vain:
-                self._finding.add(self._start(_unknown, find))
-            elif some_may_be_asked_for and _taken not in vain:
-                self._asking.add(self._start(_taken, ask))
-        return len(self.running) > before
-
-    def _due(self) -> tuple[bool, bool]:
+        if before == self._kit.crew.lanes:
+            return False
         try:
-            return _due(self._kit)
+            some_are_unknown, some_may_be_asked_for = _due(self._kit)
         except SQLAlchemyError as error:  # told when all have come to their end
             self._message.failed.append(error)
-            return False, False
+            return False
+        if some_are_unknown and not self._finding and _unknown not in vain:
+            self._finding.add(self._start(_unknown, find))
+        elif some_may_be_asked_for and _taken not in vain:
+            self._asking.add(self._start(_taken, ask))
+        return len(self.running) > before
 
     def _start(self, take: Take, act: Act) -> Lane:
         return self._kit.crew.start(partial(_each, self._kit, self._message, take, act))
