@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from math import inf
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -160,6 +161,7 @@ def make_kit(
         ),
         call=call,
         courier=Courier(lingers_seconds=30),  # all that a message begins is done when it ends
-        crew=Crew(1),  # one after the other: calls come in the order that a test plans them in
+        # one after the other: calls come in the order that a test plans them in
+        crew=Crew(1, step_seconds=inf),
         stopping=stopping,
     )

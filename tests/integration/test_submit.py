@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
+from math import inf
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -25,7 +26,7 @@ from tests.uplynk import Course, End, Plans, Uplynk
 from tests.waiting import wait_until
 from worker.cloudslicer.allowance import Allowance, Kind
 from worker.steps import Kit, Step, Wake, create, ledger, submit, sweep
-from worker.steps.crew import Crew
+from worker.steps.crew import LANES, Crew
 from worker.steps.governor import Governor
 from worker.steps.submit import MOST_AT_ONCE
 
@@ -47,6 +48,11 @@ def reload(sessions: Sessions, export: Export) -> Export:
 def some_requested(kit: Kit, number: int) -> list[Export]:
     now = kit.now()
     return [make_export(kit.sessions, state=State.REQUESTED, due_at=now) for _ in range(number)]
+
+
+def side_by_side(kit: Kit, lanes: int = LANES) -> Kit:
+    """Return a kit that asks for so many at once, however slow the machine is."""
+    return replace(kit, crew=Crew(lanes, step_seconds=inf))
 
 
 def path(sessions: Sessions, export: Export) -> list[State]:
@@ -199,7 +205,7 @@ def test_what_comes_while_a_call_hangs_is_asked_for_beside_it(
 
     plans.plan("create_export", Course(before=hang))
     with ThreadPoolExecutor(1) as pool:
-        report = pool.submit(submit, replace(kit, crew=Crew(2)))
+        report = pool.submit(submit, side_by_side(kit, 2))
         assert hangs.wait(SECONDS)
         (second,) = some_requested(kit, 1)
         wait_until(lambda: reload(sessions, second).state is State.EXPORTING, what="the second")
@@ -221,10 +227,9 @@ def test_what_is_due_and_may_not_be_asked_for_is_tried_once_a_lane(
             tried.append(kind)
             return True
 
-    crew = Crew()
-    report = submit(replace(kit, crew=crew, allowance=Counting(1.0, kit.slicer.owner)))
+    report = submit(replace(side_by_side(kit), allowance=Counting(1.0, kit.slicer.owner)))
     assert report.took == 0
-    assert 1 <= len(tried) <= crew.lanes
+    assert 1 <= len(tried) <= LANES
 
 
 def test_the_end_of_an_export_is_told_at_once(kit: Kit, plans: Plans) -> None:
@@ -239,7 +244,7 @@ def test_no_more_are_asked_for_side_by_side_than_the_window_has_room_for(
     some_requested(kit, 8)
     settings = kit.settings.model_copy(update={"max_exporting": 3})
     governor = Governor(settings, kit.slicer.owner, now=kit.now)
-    submit(replace(kit, crew=Crew(), settings=settings, governor=governor))
+    submit(replace(side_by_side(kit), settings=settings, governor=governor))
     assert len(uplynk.made) == 3
 
 
@@ -250,7 +255,7 @@ def test_what_goes_wrong_beside_is_told_and_loses_nothing(
     plans.plan("create_export", Course(End.REFUSED))
     plans.plan("create_export", Course(End.UNANSWERED))
     with ledger.counted() as counts:
-        report = submit(replace(kit, crew=Crew()))
+        report = submit(side_by_side(kit))
     states = Counter(reload(sessions, export).state for export in exports)
     assert states == {State.FAILED: 1, State.SUBMITTING: 1, State.EXPORTING: 2}
     assert (report.took, counts.calls, len(counts.failures)) == (4, 4, 2)

@@ -9,6 +9,8 @@ from threading import Lock
 LANES = 4
 # Work that takes longer than this holds up the rest of its step no more.
 LATE_SECONDS = 5.0
+# A step that takes longer than this makes room for others, and goes on later.
+STEP_SECONDS = 5.0
 # So many work at once, for whatever steps of a process; none waits for another's end.
 MOST = 128
 
@@ -19,14 +21,22 @@ class Crew:
     Args:
         lanes: how many work for one step.
         late_seconds: after so long the others of a step go on without one of them.
+        step_seconds: after so long a step takes up nothing more.
 
     Attributes:
         turn: is held for what they can only do one after the other: who waits for it here keeps no
             connection to the database waiting.
     """
 
-    def __init__(self, lanes: int = LANES, *, late_seconds: float = LATE_SECONDS) -> None:
-        self.lanes, self.late_seconds = lanes, late_seconds
+    def __init__(
+        self,
+        lanes: int = LANES,
+        *,
+        late_seconds: float = LATE_SECONDS,
+        step_seconds: float = STEP_SECONDS,
+    ) -> None:
+        self.lanes = lanes
+        self.late_seconds, self.step_seconds = late_seconds, step_seconds
         self._lock, self.turn = Lock(), Lock()
         self._pool: ThreadPoolExecutor | None = None
 

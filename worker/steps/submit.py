@@ -24,9 +24,8 @@ Lane = Future[None]
 Take = Callable[[Kit, Session], Export | None]
 Act = Callable[[Kit, Export], list[Wake]]
 
-# One message works off about this much; then it makes room for others, and is sent again.
+# One message works off about this many; then it makes room for others, and is sent again.
 MOST_AT_ONCE = 20
-MOST_SECONDS = 5.0
 # One more is asked for beside the others each time that so much has gone by: where Uplynk answers
 # fast, more lanes bring nothing. Where none was needed it is looked again after a while.
 RAMP_SECONDS = 0.1
@@ -59,7 +58,7 @@ class _Message:
 
     def __init__(self, kit: Kit) -> None:
         self._kit = kit
-        self._patience = Patience(MOST_SECONDS, kit.stopping)
+        self._patience = Patience(kit.crew.step_seconds, kit.stopping)
         self._begun = dict[object, float]()  # of what is being asked, when
         self._over_at: float | None = None  # when it was enough
         self.failed = list[BaseException]()  # what lanes raised, and who has them work
