@@ -90,6 +90,9 @@ QUERIES: Mapping[str, Query] = {
     "the window, whose turn it is, and its oldest": lambda session, now: admission.outlook(
         session, account=ACCOUNT, now=now
     ),
+    "the window, and the eight that are next": lambda session, now: admission.outlook(
+        session, account=ACCOUNT, now=now, most=8
+    ),
     "claim the next download": _take(State.DOWNLOADING, 1),
     "when the next is due": lambda session, _: claims.next_due(
         session, State.EXPORTING, account=ACCOUNT

@@ -1,11 +1,12 @@
-"""Admission: the SQL that says which export Uplynk is asked for next.
+"""Admission: the SQL that says which exports Uplynk is asked for next.
 
 The highest priority comes first; within it requesters take turns, however many exports each of them
 wants; and of a requester's the one that has been due for longest. Those of whom it is paused are
-left out. Nothing here commits.
+left out. Several may be admitted together: they are those that would be one after the other.
+Nothing here commits.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -13,7 +14,6 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from sqlalchemy import (
-    CTE,
     ColumnElement,
     Select,
     bindparam,
@@ -36,7 +36,7 @@ from models.pause import EVERYBODY, Pause
 from models.request import Request
 from models.state import State
 from models.turn import Turn
-from models.turns import SERVED, enter
+from models.turns import ALL_SERVED, SERVED, enter
 
 # An arbitrary number that names the lock under which exports are admitted to the window.
 _LOCK = 0x75706C79
@@ -45,6 +45,18 @@ _LOCK = 0x75706C79
 IN_THE_WINDOW = frozenset({State.SUBMITTING, State.EXPORTING})
 
 _IS_OF_PRIORITY = Export.priority == bindparam("priority")
+
+# What is new in the row of an export that Uplynk is about to be asked for.
+_BEGINNING = {
+    "state": State.SUBMITTING,
+    "state_since": bindparam("now"),
+    "looks": 0,
+    "asked_at": func.coalesce(Export.asked_at, bindparam("now")),
+    "begun_at": func.coalesce(Export.begun_at, bindparam("now")),
+}
+
+# A requester, and an export that it wants.
+Chosen = tuple[str, UUID]
 
 _PAUSED = select(Pause.requester).where(Pause.account == bindparam("of"))
 
@@ -55,13 +67,12 @@ class Outlook:
 
     Attributes:
         taken: how many exports are under way at Uplynk, or may be.
-        requester: whose turn it is; None if nothing is due, or only what is paused.
-        export_id: the export that is to be asked for.
+        chosen: whose turn it is, and the export that is to be asked for; then whose turn it is
+            after that, and so on. None if nothing is due, or only what is paused.
     """
 
     taken: int
-    requester: str | None = None
-    export_id: UUID | None = None
+    chosen: tuple[Chosen, ...] = ()
 
 
 @lru_cache
@@ -73,17 +84,21 @@ def _highest(dialect: str, *, is_below: bool) -> Select[int]:
 
 
 @lru_cache
-def _outlook(dialect: str) -> Select[Any]:
+def _outlook(dialect: str, most: int) -> Select[Any]:
     """Return the query for an Outlook, if nobody is paused, and what shows whether it holds."""
     highest = _highest(dialect, is_below=False).correlate(None).scalar_subquery()
     is_of_highest = Export.priority == highest
-    turn = _turn(dialect, is_of_highest, some_are_paused=False).subquery("turn")
+    if most == 1:
+        turn = _turn(dialect, is_of_highest, some_are_paused=False).subquery("turn")
+    else:
+        turn = _turns(dialect, is_of_highest, most).subquery("turn")
     sight = select(
         claims.counted(IN_THE_WINDOW, of_all=False).scalar_subquery().label("taken"),
         highest.label("priority"),
         select(Pause).where(Pause.account == bindparam("of")).exists().label("some_are_paused"),
     ).subquery("sight")
-    return select(sight, turn).select_from(sight.outerjoin(turn, true()))
+    rows = select(sight, turn).select_from(sight.outerjoin(turn, true()))
+    return rows if most == 1 else rows.order_by(turn.c.nth, turn.c.served, turn.c.requester)
 
 
 @lru_cache
@@ -109,6 +124,30 @@ def _turn(
     return rows.order_by(Turn.served, Turn.requester).limit(1)
 
 
+def _turns(
+    dialect: str, is_of_priority: ColumnElement[bool], most: int
+) -> Select[int, int, str, UUID]:
+    """Return the query for whose turn it is, and whose then; `nth` says in which round.
+
+    Each of those who have something due is served once before anybody is served again.
+    """
+    one = _turn(dialect, is_of_priority, some_are_paused=False)
+    first = one.add_columns(Turn.served).limit(most).subquery("first")
+    mine = (
+        select(Export.id, func.row_number().over(order_by=Export.due_at).label("nth"))
+        .where(*_is_due(dialect), is_of_priority, Export.requester == first.c.requester)
+        .order_by(Export.due_at)
+        .limit(most)
+        .lateral("mine")
+    )
+    return (
+        select(mine.c.nth, first.c.served, first.c.requester, mine.c.id.label("export_id"))
+        .select_from(first.join(mine, true()))
+        .order_by(mine.c.nth, first.c.served, first.c.requester)
+        .limit(most)
+    )
+
+
 @lru_cache
 def _newcomer(dialect: str, *, is_after: bool) -> Select[str]:
     rows = select(Export.requester).where(*_is_due(dialect), _IS_OF_PRIORITY)
@@ -128,78 +167,96 @@ def lock(session: Session) -> None:
         session.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
 
 
-def outlook(session: Session, *, account: str, now: datetime) -> Outlook:
+def outlook(session: Session, *, account: str, now: datetime, most: int = 1) -> Outlook:
     """Return how full the window is, and what is to be asked for next.
 
     To be called under the lock; it is of use as long as that is held.
+
+    Args:
+        session: in a transaction.
+        account: whose exports they are.
+        now: the time.
+        most: of so many it is told at the most: of as many as the highest priority has, and of one
+            where somebody is paused, or on SQLite.
     """
-    seen = session.execute(_outlook(dialect_of(session)), {"of": account, "now": now}).one()
+    dialect = dialect_of(session)
+    rows = session.execute(
+        _outlook(dialect, most if dialect == "postgresql" else 1), {"of": account, "now": now}
+    ).all()
+    seen = rows[0]
     if not seen.some_are_paused and (seen.priority is None or seen.export_id is not None):
-        return Outlook(seen.taken, seen.requester, seen.export_id)
+        chosen = [(row.requester, row.export_id) for row in rows if row.export_id is not None]
+        return Outlook(seen.taken, tuple(chosen))
     paused = who_is_paused(session, account) if seen.some_are_paused else frozenset()
     priority = None if EVERYBODY in paused else seen.priority
     while priority is not None:
-        if chosen := _chosen(session, account, now, priority, paused):
-            return Outlook(seen.taken, *chosen)
+        if one := _chosen(session, account, now, priority, paused):
+            return Outlook(seen.taken, (one,))
         priority = highest(session, account, now, below=priority)
     return Outlook(seen.taken)
 
 
 def admit(
-    session: Session, chosen: Outlook, *, account: str, now: datetime, until: datetime
-) -> Export | None:
-    """Claim the export that is next, have it be `submitting`, and its requester's turn be over.
+    session: Session,
+    chosen: Sequence[Chosen],
+    *,
+    account: str,
+    now: datetime,
+    until: datetime,
+) -> list[Export]:
+    """Claim the exports, have them be `submitting`, and the turns of their requesters be over.
 
-    None where there is none, or somebody else is just at it. To be called under the lock.
+    They come in the order that they were given in, without those that somebody else is just at. To
+    be called under the lock. All share one claim.
 
     Args:
         session: in a transaction.
-        chosen: what `outlook` has just told.
+        chosen: what `outlook` has just told; of several only on PostgreSQL.
         account: whose exports they are.
         now: the time.
         until: when the claim runs out.
     """
-    if chosen.export_id is None:
-        return None
+    if not chosen:
+        return []
     noted = {
         "at": now,
         "from_state": State.REQUESTED,
         "to_state": State.SUBMITTING,
         "reason": "about to ask Uplynk for it",
     }
-    served = {"of": account, "by": chosen.requester}
-    claimed = {"this": chosen.export_id, "now": now, "until": until, "token": uuid4()}
+    requesters = [requester for requester, _ in chosen]
+    export_ids = [export_id for _, export_id in chosen]
+    # the one who was served last is the last one to come again
+    served = {"of": account, "by": list(dict.fromkeys(reversed(requesters)))[::-1]}
+    claimed = {"now": now, "until": until, "token": uuid4()}
     if dialect_of(session) == "postgresql":
-        return session.scalars(_admitted(), claimed | noted | served).one_or_none()
-    session.execute(SERVED, served)
-    export = session.scalars(_begun()[0], claimed).one_or_none()
-    if export is not None:
-        session.execute(insert(HISTORY), {"export_id": export.id, **noted})
-    return export
+        together = claimed | noted | served | {"these": export_ids}
+        exports = {export.id: export for export in session.scalars(_admitted(), together)}
+        return [exports[export_id] for export_id in export_ids if export_id in exports]
+    ((requester, export_id),) = chosen
+    session.execute(SERVED, {"of": account, "by": requester})
+    export = session.scalars(_begun(), {"this": export_id, **claimed}).one_or_none()
+    if export is None:
+        return []
+    session.execute(insert(HISTORY), {"export_id": export.id, **noted})
+    return [export]
 
 
 @lru_cache
 def _admitted() -> ReturningUpdate[Export]:
-    begun, chosen = _begun()
-    return begun.add_cte(adding(chosen).cte("noted"), SERVED.cte("served"))
+    claiming, chosen = claims.claiming_these(State.REQUESTED)
+    begun = claiming.values(_BEGINNING)
+    return begun.add_cte(adding(chosen).cte("noted"), ALL_SERVED.cte("served"))
 
 
 @lru_cache
-def _begun() -> tuple[ReturningUpdate[Export], CTE]:
-    claiming, chosen = claims.claiming(State.REQUESTED)
-    begun = claiming.values(
-        state=State.SUBMITTING,
-        state_since=bindparam("now"),
-        looks=0,
-        asked_at=func.coalesce(Export.asked_at, bindparam("now")),
-        begun_at=func.coalesce(Export.begun_at, bindparam("now")),
-    )
-    return begun, chosen
+def _begun() -> ReturningUpdate[Export]:
+    return claims.claiming(State.REQUESTED).values(_BEGINNING)
 
 
 def _chosen(
     session: Session, account: str, now: datetime, priority: int, paused: frozenset[str]
-) -> tuple[str, UUID] | None:
+) -> Chosen | None:
     """Return the requester whose turn it is, and the export, of those of one priority."""
     if chosen := in_turn(session, account, now, priority, paused=paused):
         return chosen
@@ -286,7 +343,7 @@ def in_turn(
     priority: int,
     *,
     paused: Collection[str] = (),
-) -> tuple[str, UUID] | None:
+) -> Chosen | None:
     """Return the requester whose turn it is, and the export that it is about; None for none."""
     rows = _in_turn(dialect_of(session), some_are_paused=bool(paused))
     values = {"of": account, "now": now, "priority": priority, "paused": list(paused)}

@@ -13,6 +13,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from sqlalchemy import (
+    ARRAY,
     CTE,
     ColumnElement,
     Select,
@@ -93,7 +94,7 @@ def _claimed(
     return _claiming(_chosen(rows, limit))
 
 
-def _chosen(rows: Select[UUID], limit: int) -> CTE:
+def _chosen(rows: Select[UUID], limit: int | None) -> CTE:
     # A CTE that locks rows is run once; as a plain subquery the planner may run it again.
     return rows.limit(limit).with_for_update(skip_locked=True).cte("chosen")
 
@@ -120,16 +121,28 @@ def _claiming(chosen: CTE) -> ReturningUpdate[Export]:
 
 
 @lru_cache
-def claiming(state: State) -> tuple[ReturningUpdate[Export], CTE]:
-    """Return the statement by which the export `this` is claimed, and what it chooses by itself.
+def claiming(state: State) -> ReturningUpdate[Export]:
+    """Return the statement by which the export `this` is claimed.
 
     It is told `this`, `now`, `until` and the `token` of the claim; it takes none that is not due.
     """
-    # as a case these are no conditions that an index could meet: with old statistics the planner
-    # would read all that is due, instead of going by the id
-    is_due = case((and_(in_state(state), IS_DUE), true()), else_=false())
-    chosen = _chosen(select(Export.id).where(_IS_THIS, is_due), 1)
+    return _claiming(_chosen(select(Export.id).where(_IS_THIS, _is_due_as_a_case(state)), 1))
+
+
+def claiming_these(state: State) -> tuple[ReturningUpdate[Export], CTE]:
+    """Return the statement by which the exports `these` are claimed, and what it chooses of them.
+
+    It is told what that of one is told; on PostgreSQL.
+    """
+    these = Export.id == func.any(bindparam("these", type_=ARRAY(Export.id.type)))
+    chosen = _chosen(select(Export.id).where(these, _is_due_as_a_case(state)), None)
     return _claiming(chosen), chosen
+
+
+def _is_due_as_a_case(state: State) -> ColumnElement[bool]:
+    # so these are no conditions that an index could meet: with old statistics the planner would
+    # read all that is due, instead of going by the id
+    return case((and_(in_state(state), IS_DUE), true()), else_=false())
 
 
 def due(

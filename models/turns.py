@@ -6,7 +6,18 @@ Whose turn it is, admission tells. Nothing here commits.
 from functools import lru_cache
 from typing import cast
 
-from sqlalchemy import Insert, Table, bindparam, delete, func, select, text, update
+from sqlalchemy import (
+    ARRAY,
+    Insert,
+    Table,
+    bindparam,
+    column,
+    delete,
+    func,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
@@ -29,6 +40,26 @@ SERVED = (
         .where(Turn.account == bindparam("of"))
         .scalar_subquery()
         + 1
+    )
+)
+
+_IN_ORDER = (
+    func.unnest(bindparam("by", type_=ARRAY(TURNS.c.requester.type)))
+    .table_valued(
+        column("requester", TURNS.c.requester.type), with_ordinality="place", name="in_order"
+    )
+    .render_derived()
+)
+
+# As SERVED, of the requesters `by`, in their order; on PostgreSQL.
+ALL_SERVED = (
+    update(TURNS)
+    .where(TURNS.c.account == bindparam("of"), TURNS.c.requester == _IN_ORDER.c.requester)
+    .values(
+        served=select(func.max(Turn.served))
+        .where(Turn.account == bindparam("of"))
+        .scalar_subquery()
+        + _IN_ORDER.c.place
     )
 )
 

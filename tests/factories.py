@@ -75,13 +75,12 @@ def make_export(sessions: sessionmaker[Session], *, state: State, **members: Any
     return export
 
 
-def admit_next(session: Session, *, now: datetime) -> Export | None:
-    """Have the export that is next be `submitting`; None if none is due."""
+def admit_next(session: Session, *, now: datetime, most: int = 1) -> list[Export]:
+    """Have the exports that are next be `submitting`; on SQLite one at a time."""
     admission.lock(session)
-    outlook = admission.outlook(session, account=ACCOUNT, now=now)
-    return admission.admit(
-        session, outlook, account=ACCOUNT, now=now, until=now + timedelta(minutes=2)
-    )
+    outlook = admission.outlook(session, account=ACCOUNT, now=now, most=most)
+    until = now + timedelta(minutes=2)
+    return admission.admit(session, outlook.chosen, account=ACCOUNT, now=now, until=until)
 
 
 def make_settings(tmp_path: Path, **members: Any) -> Settings:
@@ -162,6 +161,6 @@ def make_kit(
         call=call,
         courier=Courier(lingers_seconds=30),  # all that a message begins is done when it ends
         # one after the other: calls come in the order that a test plans them in
-        crew=Crew(1, step_seconds=inf),
+        crew=Crew(1, step_seconds=inf, ahead_seconds=inf),
         stopping=stopping,
     )

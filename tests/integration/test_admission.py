@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from random import Random
 from uuid import uuid4
 
 import pytest
@@ -48,15 +49,16 @@ def want(sessions: Sessions, requester: str, number: int = 1, *, priority: int =
         )
 
 
-def admit(sessions: Sessions, number: int = 1) -> list[Export]:
-    """Admit so many, one after the other; fewer if no more are due."""
-    admitted = []
-    for _ in range(number):
+def admit(sessions: Sessions, number: int = 1, *, together: int = 1) -> list[Export]:
+    """Admit so many, one after the other or some together; fewer if no more are due."""
+    admitted = list[Export]()
+    while len(admitted) < number:
+        most = min(together, number - len(admitted))
         with sessions.begin() as session:
-            export = admit_next(session, now=NOW)
-        if export is None:
+            exports = admit_next(session, now=NOW, most=most)
+        if not exports:
             break
-        admitted.append(export)
+        admitted += exports
     return admitted
 
 
@@ -112,8 +114,9 @@ def test_what_is_taken_by_then_is_not_admitted(sessions: Sessions) -> None:
         export.cancel("cancelled", "", now=NOW)
     with sessions.begin() as session:
         until = NOW + timedelta(minutes=1)
-        assert outlook.export_id == export.id
-        assert admission.admit(session, outlook, account=ACCOUNT, now=NOW, until=until) is None
+        assert outlook.chosen == (("a", export.id),)
+        chosen = outlook.chosen
+        assert admission.admit(session, chosen, account=ACCOUNT, now=NOW, until=until) == []
     with sessions.begin() as session:
         assert len(session.scalars(select(History)).all()) == 1  # that of its end
 
@@ -122,7 +125,7 @@ def test_what_is_taken_by_then_is_not_admitted(sessions: Sessions) -> None:
 def test_who_enters_waits_for_nobody_who_is_just_admitting(sessions: Sessions) -> None:
     want(sessions, "a")
     with sessions.begin() as admitting:
-        assert admit_next(admitting, now=NOW) is not None
+        assert admit_next(admitting, now=NOW)
         with sessions.begin() as entering:
             entering.execute(text("SET LOCAL lock_timeout = 1"))
             turns.enter(entering, ACCOUNT, "a")
@@ -135,10 +138,52 @@ def test_what_another_is_just_at_is_not_admitted_and_not_waited_for(sessions: Se
         [held] = holding.scalars(select(Export).with_for_update())
         with sessions.begin() as session:
             session.execute(text("SET LOCAL lock_timeout = 1"))
-            assert admit_next(session, now=NOW) is None
+            assert admit_next(session, now=NOW) == []
     with sessions.begin() as session:
         assert session.get_one(Export, held.id).claim is None
         assert session.scalars(select(History)).all() == []
+
+
+@pytest.mark.services
+def test_of_several_that_are_next_those_are_admitted_that_nobody_is_at(sessions: Sessions) -> None:
+    want(sessions, "a", 4)
+    with sessions.begin() as holding:
+        second = holding.scalars(select(Export).order_by(Export.due_at)).all()[1]
+        [held] = holding.scalars(select(Export).where(Export.id == second.id).with_for_update())
+        with sessions.begin() as session:
+            session.execute(text("SET LOCAL lock_timeout = 1"))
+            admitted = admit_next(session, now=NOW, most=4)
+    assert len(admitted) == 3
+    with sessions.begin() as session:
+        for export in session.scalars(select(Export)):
+            state = State.REQUESTED if export.id == held.id else State.SUBMITTING
+            assert (export.state, len(session.scalars(export.history.select()).all())) == (
+                state,
+                int(export.id != held.id),
+            )
+
+
+@pytest.mark.services
+@pytest.mark.parametrize("seed", range(5))
+def test_together_those_are_admitted_that_would_be_one_after_the_other(
+    sessions: Sessions, seed: int
+) -> None:
+    random = Random(seed)
+    for requester in "abcdefghij":
+        for priority in range(3):
+            want(sessions, requester, random.choice((0, 0, 1, 2, 9)), priority=priority)
+        admit(sessions, random.randrange(3))
+    orders = []
+    for together in (1, 2, 3, 8, 20):
+        with sessions() as session:  # rolled back
+            order = list[str]()
+            while exports := admit_next(session, now=NOW, most=together):
+                assert len(exports) <= together
+                assert len({export.priority for export in exports}) == 1
+                order += [f"{export.requester} {export.id}" for export in exports]
+        orders.append(order)
+    assert len(orders[0]) > 20
+    assert all(order == orders[0] for order in orders)
 
 
 def test_the_window_counts_what_uplynk_has_or_may_have(sessions: Sessions) -> None:
@@ -153,11 +198,12 @@ def test_the_window_counts_what_uplynk_has_or_may_have(sessions: Sessions) -> No
     assert nobody == admission.Outlook(0)
 
 
-def test_requesters_take_turns_whoever_wants_more(sessions: Sessions) -> None:
+@pytest.mark.parametrize("together", [1, 3, 8])
+def test_requesters_take_turns_whoever_wants_more(sessions: Sessions, together: int) -> None:
     want(sessions, "a", 50)
     want(sessions, "b", 3)
     want(sessions, "c", 5)
-    assert whose(admit(sessions, 14)) == "abcabcabcacacaaa"[:14]
+    assert whose(admit(sessions, 14, together=together)) == "abcabcabcacacaaa"[:14]
 
 
 def test_of_each_the_one_that_was_due_first_is_asked_for_first(sessions: Sessions) -> None:
@@ -166,26 +212,35 @@ def test_of_each_the_one_that_was_due_first_is_asked_for_first(sessions: Session
     assert [export.id for export in admit(sessions, 3)] == [early.id, late.id]
 
 
-def test_who_comes_later_is_next_and_has_nothing_saved_up(sessions: Sessions) -> None:
+@pytest.mark.parametrize("together", [1, 3, 8])
+def test_who_comes_later_is_next_and_has_nothing_saved_up(
+    sessions: Sessions, together: int
+) -> None:
     want(sessions, "a", 50)
-    admit(sessions, 20)
+    admit(sessions, 20, together=together)
     want(sessions, "b", 9)
-    assert whose(admit(sessions, 6)) == "bababa"
+    assert whose(admit(sessions, 6, together=together)) == "bababa"
 
 
-def test_the_highest_priority_goes_first_whoever_wants_it(sessions: Sessions) -> None:
+@pytest.mark.parametrize("together", [1, 3, 8])
+def test_the_highest_priority_goes_first_whoever_wants_it(
+    sessions: Sessions, together: int
+) -> None:
     want(sessions, "a", 1000)
-    admit(sessions, 3)
+    admit(sessions, 3, together=together)
     want(sessions, "a", 2, priority=5)
     want(sessions, "b", 1, priority=5)
     want(sessions, "c", 1, priority=9)
-    assert whose(admit(sessions, 5)) == "cbaaa"
+    assert whose(admit(sessions, 5, together=together)) == "cbaaa"
 
 
-def test_nobody_starves(sessions: Sessions) -> None:
+@pytest.mark.parametrize("together", [1, 3, 8])
+def test_nobody_starves(sessions: Sessions, together: int) -> None:
     for who in range(30):
         want(sessions, f"{who:02}", 3)
-    assert set(Counter(export.requester for export in admit(sessions, 60)).values()) == {2}
+    assert set(
+        Counter(export.requester for export in admit(sessions, 60, together=together)).values()
+    ) == {2}
 
 
 def test_what_is_not_due_yet_waits_and_holds_up_nobody(sessions: Sessions) -> None:

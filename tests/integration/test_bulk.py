@@ -186,8 +186,8 @@ def test_they_are_asked_for_in_the_order_of_the_list(sessions: Sessions) -> None
     record(sessions, *entries)
     asked = []
     with sessions.begin() as session:
-        while export := admit_next(session, now=NOW + timedelta(seconds=1)):
-            asked.append(export.asset)
+        while exports := admit_next(session, now=NOW + timedelta(seconds=1)):
+            asked += [export.asset for export in exports]
     assert asked == [each.wish.asset for each in entries]
 
 

@@ -34,7 +34,6 @@ from models import (
     places,
     pruning,
 )
-from models.admission import Outlook
 from models.export import IS_UNDER_WAY, IS_WITHOUT_FILE
 from models.listing import Place, Sort, Wanted, next_account, page
 from models.passage import pass_on
@@ -117,10 +116,14 @@ QUERIES: dict[str, tuple[str, Query]] = {
         TURNS,
         lambda session: admission.outlook(session, account=ACCOUNT, now=NOW),
     ),
+    "the window, and whose turns they are": (
+        TURNS,
+        lambda session: admission.outlook(session, account=ACCOUNT, now=NOW, most=8),
+    ),
     "admit": (
         "pk_exports",
         lambda session: admission.admit(
-            session, Outlook(0, "who-1", ONE), account=ACCOUNT, now=NOW, until=UNTIL
+            session, [("who-1", ONE)], account=ACCOUNT, now=NOW, until=UNTIL
         ),
     ),
     "pass on": (
@@ -142,7 +145,7 @@ QUERIES: dict[str, tuple[str, Query]] = {
     "take one": (
         "pk_exports",
         lambda session: session.scalars(
-            claims.claiming(State.REQUESTED)[0],
+            claims.claiming(State.REQUESTED),
             {"this": ONE, "now": NOW, "until": UNTIL, "token": ONE},
         ).all(),
     ),
@@ -504,7 +507,7 @@ MOST_REMOVED["how many are between"] = 9_000
 # first, or as so little is due.
 SORTED = {
     *("under way of a list", "to be told"),
-    *("failed lately", "time in each state", "under way"),
+    *("failed lately", "time in each state", "under way", "the window, and whose turns they are"),
     *("found by asset", "requests found by asset"),
 }
 # These count all that is in an index, whose columns after the first are of no use to them.
@@ -521,9 +524,13 @@ ORDERLESS = {
 }
 
 # A few rows are read as fast as an index of them.
-SMALL = {"the window, and whose turn it is": {"pauses"}, "admit": {"turns"}}
+SMALL = {
+    "the window, and whose turn it is": {"pauses"},
+    "the window, and whose turns they are": {"pauses", "turns"},
+    "admit": {"turns"},
+}
 # What these count beside all else is looked at by itself: see "the window".
-COUNTING = {"the window, and whose turn it is"}
+COUNTING = {"the window, and whose turn it is", "the window, and whose turns they are"}
 
 Plans = dict[tuple[str, str], list[Any]]
 

@@ -455,8 +455,7 @@ def test_an_export_that_is_requested_at_the_same_moment_has_its_turn(
 
 def next_requester(sessions: Sessions, now: datetime) -> str:
     with sessions.begin() as session:
-        export = admit_next(session, now=now)
-        assert export is not None
+        [export] = admit_next(session, now=now)
         return export.requester
 
 

@@ -3,6 +3,7 @@
 import socket
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
@@ -14,6 +15,7 @@ from uuid import uuid4
 
 import pytest
 from sqlalchemy import select
+from sqlalchemy.exc import DatabaseError
 from sqlalchemy.orm import Session, sessionmaker
 
 from emulator.server import Emulator
@@ -28,7 +30,7 @@ from worker.cloudslicer.allowance import Allowance, Kind
 from worker.steps import Kit, Step, Wake, create, ledger, submit, sweep
 from worker.steps.crew import LANES, Crew
 from worker.steps.governor import Governor
-from worker.steps.submit import MOST_AT_ONCE
+from worker.steps.submit import MOST_AT_ONCE, MOST_TOGETHER
 
 Sessions = sessionmaker[Session]
 
@@ -52,7 +54,24 @@ def some_requested(kit: Kit, number: int) -> list[Export]:
 
 def side_by_side(kit: Kit, lanes: int = LANES) -> Kit:
     """Return a kit that asks for so many at once, however slow the machine is."""
-    return replace(kit, crew=Crew(lanes, step_seconds=inf))
+    return replace(kit, crew=Crew(lanes, step_seconds=inf, ahead_seconds=inf))
+
+
+class Counting(Allowance):
+    """Lets everybody call, and counts.
+
+    Attributes:
+        tried: how many calls were asked for at once, each time.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(1.0, "")
+        self.tried = list[int]()
+
+    def take_some(self, kind: Kind, most: int) -> int:
+        assert kind is Kind.SUBMIT
+        self.tried.append(most)
+        return most
 
 
 def path(sessions: Sessions, export: Export) -> list[State]:
@@ -148,26 +167,32 @@ def test_a_message_that_asked_for_so_many_makes_room_for_others_and_goes_on(kit:
     assert report.wakes[-1] == Wake(Step.SUBMIT, goes_on=True)
 
 
+@pytest.mark.parametrize(
+    ("number", "answered_before"), [(MOST_AT_ONCE + 5, 0), (MOST_AT_ONCE + 5, 1), (5, 1)]
+)
 def test_a_call_that_hangs_holds_up_no_other_export(
-    kit: Kit, sessions: Sessions, plans: Plans
+    kit: Kit, sessions: Sessions, plans: Plans, number: int, answered_before: int
 ) -> None:
     make_export(sessions, state=State.STORED, state_since=kit.now())  # so the window is wide
-    exports = some_requested(kit, MOST_AT_ONCE + 5)
+    exports = some_requested(kit, number)
     gate = Event()
 
     def hang() -> None:
         gate.wait(SECONDS)
 
+    for _ in range(answered_before):  # then others are claimed with the one that hangs
+        plans.plan("create_export", Course())
     plans.plan("create_export", Course(before=hang))
     states = Counter[State]()
 
     def all_but_one() -> bool:
         states.clear()
         states.update(reload(sessions, export).state for export in exports)
-        return states == {State.SUBMITTING: 1, State.EXPORTING: MOST_AT_ONCE + 4}
+        return states == {State.SUBMITTING: 1, State.EXPORTING: number - 1}
 
     with ThreadPoolExecutor(1) as pool:
-        report = pool.submit(submit, replace(kit, crew=Crew(2, late_seconds=0)))
+        crew = Crew(2, late_seconds=0, ahead_seconds=inf)
+        report = pool.submit(submit, replace(kit, crew=crew))
         wait_until(all_but_one, what="all exports but one under way")
         gate.set()
         assert report.result(SECONDS).took == len(exports)
@@ -220,16 +245,93 @@ def test_what_is_due_and_may_not_be_asked_for_is_tried_once_a_lane(
     some_requested(kit, 9)
     with sessions.begin() as session:
         admission.pause(session, account=kit.slicer.owner, requester=EVERYBODY, now=kit.now())
-    tried = list[Kind]()
+    allowance = Counting()
+    assert submit(replace(side_by_side(kit), allowance=allowance)).took == 0
+    assert 1 <= len(allowance.tried) <= LANES
 
-    class Counting(Allowance):
-        def take(self, kind: Kind) -> bool:
-            tried.append(kind)
-            return True
 
-    report = submit(replace(side_by_side(kit), allowance=Counting(1.0, kit.slicer.owner)))
-    assert report.took == 0
-    assert 1 <= len(tried) <= LANES
+@pytest.mark.services
+def test_where_uplynk_answers_fast_several_are_claimed_together(
+    kit: Kit, sessions: Sessions, uplynk: Uplynk
+) -> None:
+    make_export(sessions, state=State.STORED, state_since=kit.now())  # so the window is wide
+    exports = some_requested(kit, MOST_AT_ONCE + 1)
+    allowance = Counting()
+    report = submit(replace(kit, allowance=allowance))
+    assert (report.took, len(uplynk.made)) == (MOST_AT_ONCE, MOST_AT_ONCE)
+    # it is not known at first how fast it is
+    assert allowance.tried == [1, MOST_TOGETHER, MOST_TOGETHER, 3]
+    states = Counter(reload(sessions, export).state for export in exports)
+    assert states == {State.EXPORTING: MOST_AT_ONCE, State.REQUESTED: 1}
+
+
+def test_where_uplynk_is_slow_each_is_claimed_when_it_is_asked_for(kit: Kit) -> None:
+    some_requested(kit, 9)
+    allowance = Counting()
+    slow = Crew(1, step_seconds=inf, ahead_seconds=0)  # any call is, then
+    assert submit(replace(kit, allowance=allowance, crew=slow)).took == 9
+    assert set(allowance.tried) == {1}
+
+
+@pytest.mark.services
+def test_what_is_claimed_together_fits_into_the_window(
+    kit: Kit, sessions: Sessions, uplynk: Uplynk
+) -> None:
+    exports = some_requested(kit, 9)
+    settings = kit.settings.model_copy(update={"max_exporting": 3})
+    governor = Governor(settings, kit.slicer.owner, now=kit.now)
+    submit(replace(kit, settings=settings, governor=governor))
+    assert len(uplynk.made) == 3
+    assert sum(len(path(sessions, export)) for export in exports) == 6  # nothing of the others
+
+
+@pytest.mark.services
+@pytest.mark.parametrize("why", ["stop", "error"])
+def test_what_was_claimed_and_not_asked_for_is_given_back(
+    kit: Kit, sessions: Sessions, uplynk: Uplynk, plans: Plans, why: str
+) -> None:
+    exports = some_requested(kit, 6)
+    stopped = Event()
+
+    def trouble() -> None:
+        stopped.set()
+        if why == "error":
+            raise DatabaseError("", {}, Exception("the server went away"))
+
+    plans.plan("create_export", Course())
+    plans.plan("create_export", Course(after=trouble))
+    stopping = stopped.is_set if why == "stop" else kit.stopping
+    with suppress(DatabaseError):
+        report = submit(replace(kit, stopping=stopping))
+        assert report.wakes[-1] == Wake(Step.SUBMIT, goes_on=True)
+    assert len(uplynk.made) == 2
+    states = Counter(reload(sessions, export).state for export in exports)
+    second = State.EXPORTING if why == "stop" else State.SUBMITTING
+    assert states == Counter({State.EXPORTING: 1, State.REQUESTED: 4}) + Counter([second])
+    for export in exports[2:]:
+        assert path(sessions, export) == [State.SUBMITTING, State.REQUESTED]
+        assert reload(sessions, export).claim is None
+    submit(kit)
+    assert len(uplynk.made) == 6
+
+
+@pytest.mark.services
+def test_what_is_given_back_and_wanted_by_nobody_any_more_is_dropped(
+    kit: Kit, sessions: Sessions, uplynk: Uplynk, plans: Plans
+) -> None:
+    exports = some_requested(kit, 3)
+    stopped = Event()
+
+    def withdrawn() -> None:
+        stopped.set()
+        with sessions.begin() as session:
+            session.get_one(Export, exports[2].id).unwanted_since = kit.now()
+
+    plans.plan("create_export", Course())
+    plans.plan("create_export", Course(after=withdrawn))
+    submit(replace(kit, stopping=stopped.is_set))
+    assert len(uplynk.made) == 2
+    assert reload(sessions, exports[2]).state is State.CANCELLED
 
 
 def test_the_end_of_an_export_is_told_at_once(kit: Kit, plans: Plans) -> None:
@@ -496,7 +598,7 @@ def test_an_answer_that_comes_after_the_claim_is_lost_is_kept_all_the_same(
     assert (after.state, after.job_id, after.claim) == (State.EXPORTING, job["id"], None)
 
 
-def test_a_worker_that_stood_still_past_its_claim_asks_nobody(
+def test_a_worker_that_stood_still_past_its_claim_claims_anew_before_it_asks(
     sessions: Sessions, tmp_path: Path, emulator: Emulator
 ) -> None:
     export = make_export(sessions, state=State.REQUESTED)
@@ -511,8 +613,35 @@ def test_a_worker_that_stood_still_past_its_claim_asks_nobody(
         return clock.time
 
     submit(make_kit(sessions, tmp_path, emulator=emulator, now=paused))
+    assert path(sessions, export) == [
+        State.SUBMITTING,
+        State.REQUESTED,  # the claim may have run out under the call: another has to be made
+        State.SUBMITTING,
+        State.EXPORTING,
+    ]
+    assert len(emulator.control.jobs(export.asset)) == 1
+
+
+def test_a_worker_that_stood_still_until_another_was_at_its_export_asks_nobody(
+    sessions: Sessions, tmp_path: Path, emulator: Emulator
+) -> None:
+    export = make_export(sessions, state=State.REQUESTED)
+    clock, other, reads = Clock(), uuid4(), 0
+
+    def paused() -> Any:
+        nonlocal reads
+        reads += 1
+        if reads == PAUSED_AT:
+            clock.move(minutes=10)
+            with sessions.begin() as session:
+                there = session.get_one(Export, export.id)
+                there.claim, there.due_at = other, clock.time + timedelta(minutes=1)
+        return clock.time
+
+    submit(make_kit(sessions, tmp_path, emulator=emulator, now=paused))
     assert emulator.control.jobs(export.asset) == []
-    assert reload(sessions, export).state is State.SUBMITTING
+    after = reload(sessions, export)
+    assert (after.state, after.claim) == (State.SUBMITTING, other)
 
 
 def test_exports_of_another_account_are_not_ours_to_ask_for(

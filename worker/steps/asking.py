@@ -39,7 +39,8 @@ _log = get_logger(__name__)
 def ask(kit: Kit, export: Export) -> list[Wake]:
     """Ask Uplynk for the export, and set down the answer or what its absence means."""
     if export.claimed_until is None or kit.now() > export.claimed_until - kit.settings.call:
-        return []  # this process stood still: the claim may run out under the call
+        # this process stood still: the claim may run out under the call
+        return give_back(kit, export, "its turn came late")
     try:
         with kit.circuit.watching():
             job = kit.slicer.create_export(export.asset, aaclc=export.audio is Audio.AAC_LC)
@@ -49,6 +50,21 @@ def ask(kit: Kit, export: Export) -> list[Wake]:
         wakes = persist(kit, lambda: _have(kit, export, job, "Uplynk took it"))
         return wakes if wakes is not None else _orphaned(kit, export, job)
     return persist(kit, lambda: _unanswered(kit, export, trouble))
+
+
+def give_back(kit: Kit, export: Export, why: str) -> list[Wake]:
+    """Have an export that is claimed, and that nobody has asked for, be asked for by another."""
+    with kit.sessions.begin() as session:
+        held = still_held(session, export)
+        if held is None:
+            return []
+        now = kit.now()
+        held.advance(State.REQUESTED, now=now, reason=f"not asked: {why}")
+        if held.unwanted_since is not None:
+            _drop(held, now=now)
+            return []
+        held.release(due_at=now)
+        return [Wake(Step.SUBMIT)]
 
 
 def _unanswered(kit: Kit, export: Export, error: ExportError) -> list[Wake]:

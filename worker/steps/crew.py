@@ -11,6 +11,8 @@ LANES = 4
 LATE_SECONDS = 5.0
 # A step that takes longer than this makes room for others, and goes on later.
 STEP_SECONDS = 5.0
+# What is claimed may wait about this long for one of them to be free.
+AHEAD_SECONDS = 0.1
 # So many work at once, for whatever steps of a process; none waits for another's end.
 MOST = 128
 
@@ -22,6 +24,7 @@ class Crew:
         lanes: how many work for one step.
         late_seconds: after so long the others of a step go on without one of them.
         step_seconds: after so long a step takes up nothing more.
+        ahead_seconds: as much may be claimed ahead as one of them does in this time.
 
     Attributes:
         turn: is held for what they can only do one after the other: who waits for it here keeps no
@@ -34,9 +37,11 @@ class Crew:
         *,
         late_seconds: float = LATE_SECONDS,
         step_seconds: float = STEP_SECONDS,
+        ahead_seconds: float = AHEAD_SECONDS,
     ) -> None:
         self.lanes = lanes
         self.late_seconds, self.step_seconds = late_seconds, step_seconds
+        self.ahead_seconds = ahead_seconds
         self._lock, self.turn = Lock(), Lock()
         self._pool: ThreadPoolExecutor | None = None
 

@@ -1,9 +1,10 @@
 """Submit: what is due is asked for side by side, the most urgent first, while there is room."""
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from functools import partial
 
@@ -15,13 +16,13 @@ from worker import tracing
 from worker.cloudslicer.allowance import Kind
 from worker.logs import about, get_logger
 from worker.steps import failure, probe
-from worker.steps.asking import ask, find
+from worker.steps.asking import ask, find, give_back
 from worker.steps.kit import Kit
 from worker.steps.report import Report, Step, Wake
 from worker.transfer.patience import Patience
 
 Lane = Future[None]
-Take = Callable[[Kit, Session], Export | None]
+Take = Callable[[Kit, Session, int], list[Export]]
 Act = Callable[[Kit, Export], list[Wake]]
 
 # One message works off about this many; then it makes room for others, and is sent again.
@@ -30,6 +31,9 @@ MOST_AT_ONCE = 20
 # fast, more lanes bring nothing. Where none was needed it is looked again after a while.
 RAMP_SECONDS = 0.1
 LOOK_SECONDS = 1.0
+# So many are claimed together at the most, where Uplynk answers fast: to claim one costs more than
+# to ask for it.
+MOST_TOGETHER = 8
 
 # So many exports are named in its task's result.
 MOST_TOLD = 5
@@ -60,6 +64,8 @@ class _Message:
         self._kit = kit
         self._patience = Patience(kit.crew.step_seconds, kit.stopping)
         self._begun = dict[object, float]()  # of what is being asked, when
+        self._claimed = deque[Export]()  # and not asked for yet
+        self._took_seconds: float | None = None  # what was asked for last
         self._over_at: float | None = None  # when it was enough
         self.failed = list[BaseException]()  # what lanes raised, and who has them work
         self.is_throttled = False
@@ -67,10 +73,19 @@ class _Message:
         self.asked = list[str]()
         self.wakes = list[Wake]()
 
-    def may_go_on(self) -> bool:
-        """Return whether more may be asked for."""
+    @property
+    def _is_to_stop(self) -> bool:
         kit = self._kit
-        if kit.stopping() or kit.circuit.is_open or self.is_throttled or self.failed:
+        return kit.stopping() or kit.circuit.is_open or bool(self.failed)
+
+    @property
+    def has_claimed(self) -> bool:
+        """Whether something is claimed that has to be asked for."""
+        return bool(self._claimed) and not self._is_to_stop
+
+    def may_go_on(self) -> bool:
+        """Return whether more may be claimed."""
+        if self.is_throttled or self._is_to_stop:
             return False
         if len(self.asked) < MOST_AT_ONCE and not self._patience.is_over:
             return True
@@ -78,7 +93,7 @@ class _Message:
         self._over_at = self._over_at or now
         # a call that hangs keeps the message from its end: then the others go on; but not for one
         # that was begun only meanwhile
-        since = min(self._over_at, now - kit.crew.late_seconds)
+        since = min(self._over_at, now - self._kit.crew.late_seconds)
         return any(begun < since for begun in list(self._begun.values()))
 
     def look_again(self) -> None:
@@ -86,16 +101,41 @@ class _Message:
         self.vain.clear()
         self.is_throttled = False
 
+    def together(self) -> int:
+        """Return how many are to be claimed at once."""
+        if self._took_seconds is None:  # nobody knows yet how fast Uplynk answers
+            return 1
+        at_once = self._kit.crew.ahead_seconds / self._took_seconds
+        return max(int(min(at_once, MOST_TOGETHER, MOST_AT_ONCE - len(self.asked))), 1)
+
+    def claimed(self, exports: list[Export]) -> None:
+        """Have these be asked for by whichever lane is free first."""
+        self._claimed.extend(exports)
+
+    def next_claimed(self) -> Export | None:
+        """Return what is to be asked for next of what is claimed."""
+        if not self.has_claimed:
+            return None
+        with suppress(IndexError):  # another lane has just taken the last one
+            return self._claimed.popleft()
+        return None
+
+    def give_back(self) -> None:
+        """Have what nobody has asked for be asked for by another message."""
+        while self._claimed:
+            give_back(self._kit, self._claimed.popleft(), "its turn did not come")
+
     @contextmanager
     def asking(self, export: Export) -> Iterator[None]:
         """Note that this export is being asked for, or looked for."""
         self.asked.append(str(export.id))
-        call = object()
-        self._begun[call] = time.monotonic()
+        call, begun = object(), time.monotonic()
+        self._begun[call] = begun
         try:
             yield
         finally:
             del self._begun[call]
+            self._took_seconds = max(time.monotonic() - begun, 1e-6)
 
     def told(self) -> Report:
         """Return what is to be told of it."""
@@ -109,7 +149,7 @@ def _work_off(kit: Kit, message: _Message) -> None:
     try:
         while True:
             may_go_on, look_after = message.may_go_on(), LOOK_SECONDS
-            if may_go_on and lanes.fill():
+            if (may_go_on or message.has_claimed) and lanes.fill():
                 look_after = RAMP_SECONDS
             if not lanes.running:
                 break
@@ -117,6 +157,8 @@ def _work_off(kit: Kit, message: _Message) -> None:
                 message.look_again()
     finally:
         wait(lanes.running)
+        with suppress(SQLAlchemyError):  # then they are looked for when their claim runs out
+            message.give_back()
     if message.failed:
         raise message.failed[0]
     if message.is_throttled:
@@ -144,6 +186,9 @@ class _Lanes:
         before, vain = len(self.running), self._message.vain
         if before == self._kit.crew.lanes:
             return False
+        if self._message.has_claimed:
+            self._asking.add(self._start(_taken, ask))
+            return True
         try:
             some_are_unknown, some_may_be_asked_for = _due(self._kit)
         except SQLAlchemyError as error:  # told when all have come to their end
@@ -202,20 +247,26 @@ def _each(kit: Kit, message: _Message, take: Take, act: Act) -> None:
 
 
 def _next(kit: Kit, message: _Message, take: Take) -> Export | None:
-    """Claim the next export, if the message may still go on, and one can be had."""
-    if not message.may_go_on():
-        return None
-    if not kit.allowance.take(Kind.SUBMIT):
-        message.is_throttled = True
-        return None
+    """Return the next that is claimed; claim some if the message may go on, and there are any."""
+    if take is _taken and (export := message.next_claimed()):
+        return export
     with kit.crew.turn:
-        if not message.may_go_on():  # the others may have come to grief meanwhile
+        if take is _taken and (export := message.next_claimed()):  # of what another has claimed
+            return export
+        if not message.may_go_on():
+            return None
+        number = message.together() if take is _taken else 1
+        number = kit.allowance.take_some(Kind.SUBMIT, number)
+        if not number:
+            message.is_throttled = True
             return None
         with kit.sessions.begin() as session:
-            export = take(kit, session)
-    if export is None:
+            exports = take(kit, session, number)
+        message.claimed(exports[1:])
+    if not exports:
         message.vain.add(take)
-    return export
+        return None
+    return exports[0]
 
 
 def _step(kit: Kit, export: Export, act: Act) -> list[Wake]:
@@ -233,27 +284,27 @@ def _step(kit: Kit, export: Export, act: Act) -> list[Wake]:
             return []
 
 
-def _unknown(kit: Kit, session: Session) -> Export | None:
-    """Claim the next export of which it is not known whether Uplynk has it, if there is one."""
+def _unknown(kit: Kit, session: Session, number: int) -> list[Export]:
+    """Claim those that are next of which it is not known whether Uplynk has them, if any are."""
     account, now = kit.slicer.owner, kit.now()
     until = now + kit.settings.call_claim
-    taken = claims.take(session, State.SUBMITTING, now=now, until=until, account=account)
-    return taken[0] if taken else None
+    return claims.take(
+        session, State.SUBMITTING, now=now, until=until, limit=number, account=account
+    )
 
 
-def _taken(kit: Kit, session: Session) -> Export | None:
-    """Claim the next export that Uplynk is to be asked for, if the window has room.
+def _taken(kit: Kit, session: Session, number: int) -> list[Export]:
+    """Claim those that Uplynk is to be asked for next, as far as the window has room.
 
     The intent to ask is on record before anybody is asked.
     """
     account = kit.slicer.owner
     admission.lock(session)
     now = kit.now()  # the lock may have taken its time
-    outlook = admission.outlook(session, account=account, now=now)
-    if outlook.taken >= kit.governor.window(session):
-        return None
+    outlook = admission.outlook(session, account=account, now=now, most=number)
+    room = max(kit.governor.window(session) - outlook.taken, 0)
     until = now + kit.settings.call_claim
-    return admission.admit(session, outlook, account=account, now=now, until=until)
+    return admission.admit(session, outlook.chosen[:room], account=account, now=now, until=until)
 
 
 def _later(kit: Kit) -> tuple[Wake, ...]:
