@@ -68,7 +68,7 @@ class Outlook:
     Attributes:
         taken: how many exports are under way at Uplynk, or may be.
         chosen: whose turn it is, and the export that is to be asked for; then whose turn it is
-            after that, and so on. None if nothing is due, or only what is paused.
+            after that, and so on. Empty if nothing is due, or only what is paused.
     """
 
     taken: int

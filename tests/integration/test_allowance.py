@@ -67,16 +67,6 @@ def test_polls_that_take_all_they_can_keep_no_submission_waiting(storage: Storag
         assert busy.result() > 0
 
 
-def test_some_calls_are_had_at_once_or_else_one(storage: Storage) -> None:
-    allowance = Allowance(50, ACCOUNT, storage=storage)
-    had = list[int]()
-    while sum(had) < 30:
-        had.append(allowance.take_some(Kind.SUBMIT, 8))
-    # eight of those that are its own, as all ten are not two times eight; then of the common ones
-    assert had[:3] == [8, 8, 8]
-    assert Allowance(4, "b" * 32, storage=storage).take_some(Kind.SUBMIT, 8) == 1
-
-
 def test_accounts_have_each_their_own(storage: Storage) -> None:
     one, other = (Allowance(10, account, storage=storage) for account in ("a" * 32, "b" * 32))
     assert taken([one], Kind.OTHER, 0.2) > 0

@@ -5,7 +5,7 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from math import inf
 from pathlib import Path
@@ -30,7 +30,7 @@ from worker.cloudslicer.allowance import Allowance, Kind
 from worker.steps import Kit, Step, Wake, create, ledger, submit, sweep
 from worker.steps.crew import LANES, Crew
 from worker.steps.governor import Governor
-from worker.steps.submit import MOST_AT_ONCE, MOST_TOGETHER
+from worker.steps.submit import A_MOMENT, MOST_AT_ONCE, MOST_TOGETHER
 
 Sessions = sessionmaker[Session]
 
@@ -48,8 +48,8 @@ def reload(sessions: Sessions, export: Export) -> Export:
 
 
 def some_requested(kit: Kit, number: int) -> list[Export]:
-    now = kit.now()
-    return [make_export(kit.sessions, state=State.REQUESTED, due_at=now) for _ in range(number)]
+    due = {"due_at": kit.now(), "created_at": kit.now() - timedelta(hours=1)}
+    return [make_export(kit.sessions, state=State.REQUESTED, **due) for _ in range(number)]
 
 
 def side_by_side(kit: Kit, lanes: int = LANES) -> Kit:
@@ -58,20 +58,29 @@ def side_by_side(kit: Kit, lanes: int = LANES) -> Kit:
 
 
 class Counting(Allowance):
-    """Lets everybody call, and counts.
+    """Lets so many call, and counts.
 
     Attributes:
-        tried: how many calls were asked for at once, each time.
+        taken: how many calls were allowed.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, most: float = inf) -> None:
         super().__init__(1.0, "")
-        self.tried = list[int]()
+        self.taken, self._most_calls = 0, most
 
-    def take_some(self, kind: Kind, most: int) -> int:
+    def take(self, kind: Kind) -> bool:
         assert kind is Kind.SUBMIT
-        self.tried.append(most)
-        return most
+        if self.taken >= self._most_calls:
+            return False
+        self.taken += 1
+        return True
+
+
+def together(sessions: Sessions) -> list[int]:
+    """Return how many exports were claimed at once, each time."""
+    with sessions.begin() as session:
+        query = select(History.at).where(History.to_state == State.SUBMITTING)
+        return list(Counter(session.scalars(query.order_by(History.id))).values())
 
 
 def path(sessions: Sessions, export: Export) -> list[State]:
@@ -247,30 +256,53 @@ def test_what_is_due_and_may_not_be_asked_for_is_tried_once_a_lane(
         admission.pause(session, account=kit.slicer.owner, requester=EVERYBODY, now=kit.now())
     allowance = Counting()
     assert submit(replace(side_by_side(kit), allowance=allowance)).took == 0
-    assert 1 <= len(allowance.tried) <= LANES
+    assert 1 <= allowance.taken <= LANES
+
+
+@pytest.fixture
+def ticking(kit: Kit, clock: Clock) -> Kit:
+    """Give a kit by whose clock no two things are at once."""
+
+    def now() -> datetime:
+        clock.move(microseconds=1)
+        return clock.time
+
+    return replace(kit, now=now)
 
 
 @pytest.mark.services
 def test_where_uplynk_answers_fast_several_are_claimed_together(
-    kit: Kit, sessions: Sessions, uplynk: Uplynk
+    ticking: Kit, sessions: Sessions, uplynk: Uplynk
 ) -> None:
-    make_export(sessions, state=State.STORED, state_since=kit.now())  # so the window is wide
-    exports = some_requested(kit, MOST_AT_ONCE + 1)
+    make_export(sessions, state=State.STORED, state_since=ticking.now())  # so the window is wide
+    exports = some_requested(ticking, MOST_AT_ONCE + 1)
     allowance = Counting()
-    report = submit(replace(kit, allowance=allowance))
-    assert (report.took, len(uplynk.made)) == (MOST_AT_ONCE, MOST_AT_ONCE)
+    report = submit(replace(ticking, allowance=allowance))
+    assert report.took == len(uplynk.made) == allowance.taken == MOST_AT_ONCE
     # it is not known at first how fast it is
-    assert allowance.tried == [1, MOST_TOGETHER, MOST_TOGETHER, 3]
+    assert together(sessions) == [1, MOST_TOGETHER, MOST_TOGETHER, 3]
     states = Counter(reload(sessions, export).state for export in exports)
     assert states == {State.EXPORTING: MOST_AT_ONCE, State.REQUESTED: 1}
 
 
-def test_where_uplynk_is_slow_each_is_claimed_when_it_is_asked_for(kit: Kit) -> None:
-    some_requested(kit, 9)
-    allowance = Counting()
+def test_where_uplynk_is_slow_each_is_claimed_when_it_is_asked_for(
+    ticking: Kit, sessions: Sessions
+) -> None:
+    some_requested(ticking, 9)
     slow = Crew(1, step_seconds=inf, ahead_seconds=0)  # any call is, then
-    assert submit(replace(kit, allowance=allowance, crew=slow)).took == 9
-    assert set(allowance.tried) == {1}
+    assert submit(replace(ticking, crew=slow)).took == 9
+    assert together(sessions) == [1] * 9
+
+
+@pytest.mark.services
+def test_where_uplynk_refuses_fast_each_is_claimed_when_it_is_asked_for(
+    ticking: Kit, sessions: Sessions, plans: Plans
+) -> None:
+    some_requested(ticking, 4)
+    for _ in range(2):
+        plans.plan("create_export", Course(End.REFUSED))
+    submit(ticking)
+    assert together(sessions) == [1, 1, 1, 1]
 
 
 @pytest.mark.services
@@ -286,7 +318,7 @@ def test_what_is_claimed_together_fits_into_the_window(
 
 
 @pytest.mark.services
-@pytest.mark.parametrize("why", ["stop", "error"])
+@pytest.mark.parametrize("why", ["stop", "error", "rate"])
 def test_what_was_claimed_and_not_asked_for_is_given_back(
     kit: Kit, sessions: Sessions, uplynk: Uplynk, plans: Plans, why: str
 ) -> None:
@@ -301,18 +333,49 @@ def test_what_was_claimed_and_not_asked_for_is_given_back(
     plans.plan("create_export", Course())
     plans.plan("create_export", Course(after=trouble))
     stopping = stopped.is_set if why == "stop" else kit.stopping
+    allowance = Counting(2 if why == "rate" else inf)
     with suppress(DatabaseError):
-        report = submit(replace(kit, stopping=stopping))
-        assert report.wakes[-1] == Wake(Step.SUBMIT, goes_on=True)
+        report = submit(replace(kit, stopping=stopping, allowance=allowance))
+        [*_, last] = report.wakes
+        assert last == Wake(
+            Step.SUBMIT, at=kit.now() + A_MOMENT if why == "rate" else None, goes_on=why != "rate"
+        )
     assert len(uplynk.made) == 2
     states = Counter(reload(sessions, export).state for export in exports)
-    second = State.EXPORTING if why == "stop" else State.SUBMITTING
+    second = State.SUBMITTING if why == "error" else State.EXPORTING
     assert states == Counter({State.EXPORTING: 1, State.REQUESTED: 4}) + Counter([second])
     for export in exports[2:]:
         assert path(sessions, export) == [State.SUBMITTING, State.REQUESTED]
-        assert reload(sessions, export).claim is None
+        after = reload(sessions, export)
+        assert (after.claim, after.begun_at, after.asked_at) == (None, None, None)
+        assert after.due_at == after.created_at  # its place
     submit(kit)
     assert len(uplynk.made) == 6
+
+
+@pytest.mark.services
+def test_what_is_claimed_and_waits_for_calls_that_hang_is_given_back(
+    kit: Kit, sessions: Sessions, plans: Plans
+) -> None:
+    exports = some_requested(kit, 5)
+    gate = Event()
+
+    def hang() -> None:
+        gate.wait(SECONDS)
+
+    plans.plan("create_export", Course())
+    plans.plan("create_export", Course(before=hang))
+    crew = Crew(1, late_seconds=A_WHILE / 10, step_seconds=inf, ahead_seconds=inf)
+    with ThreadPoolExecutor(1) as pool:
+        report = pool.submit(submit, replace(kit, crew=crew))
+        wait_until(
+            lambda: len(path(sessions, exports[2])) == 2, what="those that wait to be given back"
+        )
+        gate.set()
+        assert report.result(SECONDS).took == 5
+    for number, export in enumerate(exports):
+        again = [State.REQUESTED, State.SUBMITTING] if number > 1 else []
+        assert path(sessions, export) == [State.SUBMITTING, *again, State.EXPORTING]
 
 
 @pytest.mark.services

@@ -92,26 +92,20 @@ class Allowance:
             time.sleep(PAUSE_SECONDS)
         return True
 
-    def take_some(self, kind: Kind, most: int) -> int:
-        """Return how many calls may be made at once: so many, or else one; 0 as `take` says."""
-        if most > 1 and self._hit(kind, most):
-            return most
-        return int(self.take(kind))
-
     def slow_down(self) -> None:
         """Halve the rate: Uplynk said that it is too much."""
         self._tried(self._slow_down)
 
-    def _hit(self, kind: Kind, calls: int = 1) -> bool:
-        return self._tried(lambda storage: self._hit_at(storage, kind, calls))
+    def _hit(self, kind: Kind) -> bool:
+        return self._tried(lambda storage: self._hit_at(storage, kind))
 
-    def _hit_at(self, storage: Storage, kind: Kind, calls: int) -> bool:
+    def _hit_at(self, storage: Storage, kind: Kind) -> bool:
         if time.monotonic() - self._read_at >= READ_EVERY_SECONDS:
             self._halvings = self._halved(storage)
             self._read_at = time.monotonic()
         limiter, rate = MovingWindowRateLimiter(storage), self.rate
-        own = limiter.hit(item(rate * OWN), self._account, kind, cost=calls)
-        return own or limiter.hit(item(rate * COMMON), self._account, cost=calls)
+        own = limiter.hit(item(rate * OWN), self._account, kind)
+        return own or limiter.hit(item(rate * COMMON), self._account)
 
     def _slow_down(self, storage: Storage) -> bool:
         if storage.incr(self.key("recently"), HALVED_EVERY_SECONDS) > 1:

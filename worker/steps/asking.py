@@ -53,17 +53,21 @@ def ask(kit: Kit, export: Export) -> list[Wake]:
 
 
 def give_back(kit: Kit, export: Export, why: str) -> list[Wake]:
-    """Have an export that is claimed, and that nobody has asked for, be asked for by another."""
+    """Have an export that is claimed, and that nobody has asked for, be in its place again."""
     with kit.sessions.begin() as session:
         held = still_held(session, export)
         if held is None:
             return []
         now = kit.now()
+        if held.begun_at == held.state_since:  # by this very claim
+            held.begun_at = None
+        if held.asked_at == held.state_since:
+            held.asked_at = None
         held.advance(State.REQUESTED, now=now, reason=f"not asked: {why}")
         if held.unwanted_since is not None:
             _drop(held, now=now)
             return []
-        held.release(due_at=now)
+        held.release(due_at=min(held.created_at, now))
         return [Wake(Step.SUBMIT)]
 
 

@@ -22,7 +22,8 @@ class Crew:
 
     Args:
         lanes: how many work for one step.
-        late_seconds: after so long the others of a step go on without one of them.
+        late_seconds: after so long the others of a step go on without one of them, and what is
+            claimed and waits for them is given back.
         step_seconds: after so long a step takes up nothing more.
         ahead_seconds: as much may be claimed ahead as one of them does in this time.
 

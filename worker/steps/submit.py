@@ -64,8 +64,8 @@ class _Message:
         self._kit = kit
         self._patience = Patience(kit.crew.step_seconds, kit.stopping)
         self._begun = dict[object, float]()  # of what is being asked, when
-        self._claimed = deque[Export]()  # and not asked for yet
-        self._took_seconds: float | None = None  # what was asked for last
+        self._claimed = deque[tuple[float, Export]]()  # when, and not asked for yet
+        self._took_seconds: float | None = None  # what Uplynk took last
         self._over_at: float | None = None  # when it was enough
         self.failed = list[BaseException]()  # what lanes raised, and who has them work
         self.is_throttled = False
@@ -76,16 +76,17 @@ class _Message:
     @property
     def _is_to_stop(self) -> bool:
         kit = self._kit
-        return kit.stopping() or kit.circuit.is_open or bool(self.failed)
+        has_to = kit.stopping() or kit.circuit.is_open
+        return has_to or self.is_throttled or bool(self.failed)
 
     @property
     def has_claimed(self) -> bool:
-        """Whether something is claimed that has to be asked for."""
+        """Whether something is claimed that is to be asked for."""
         return bool(self._claimed) and not self._is_to_stop
 
     def may_go_on(self) -> bool:
         """Return whether more may be claimed."""
-        if self.is_throttled or self._is_to_stop:
+        if self._is_to_stop:
             return False
         if len(self.asked) < MOST_AT_ONCE and not self._patience.is_over:
             return True
@@ -103,39 +104,51 @@ class _Message:
 
     def together(self) -> int:
         """Return how many are to be claimed at once."""
-        if self._took_seconds is None:  # nobody knows yet how fast Uplynk answers
+        if self._took_seconds is None:  # nobody knows how fast Uplynk answers
             return 1
         at_once = self._kit.crew.ahead_seconds / self._took_seconds
         return max(int(min(at_once, MOST_TOGETHER, MOST_AT_ONCE - len(self.asked))), 1)
 
     def claimed(self, exports: list[Export]) -> None:
         """Have these be asked for by whichever lane is free first."""
-        self._claimed.extend(exports)
+        now = time.monotonic()
+        self._claimed.extend((now, export) for export in exports)
 
     def next_claimed(self) -> Export | None:
         """Return what is to be asked for next of what is claimed."""
         if not self.has_claimed:
             return None
         with suppress(IndexError):  # another lane has just taken the last one
-            return self._claimed.popleft()
+            return self._claimed.popleft()[1]
         return None
 
     def give_back(self) -> None:
-        """Have what nobody has asked for be asked for by another message."""
-        while self._claimed:
-            give_back(self._kit, self._claimed.popleft(), "its turn did not come")
+        """Have what can't be asked for soon be asked for by another message.
+
+        Who is at it is hung up, or this message is to stop. What can't be given back is looked for
+        when its claim runs out.
+        """
+        late = time.monotonic() - self._kit.crew.late_seconds
+        with suppress(SQLAlchemyError, IndexError):  # there is none
+            while self._is_to_stop or self._claimed[0][0] <= late:
+                _, export = self._claimed.popleft()
+                give_back(self._kit, export, "its turn did not come")
+                self.vain.discard(_taken)
+
+    def asked_well(self, seconds: float | None) -> None:
+        """Note how long it took to ask for one; None where Uplynk did not take it."""
+        self._took_seconds = seconds and max(seconds, 1e-6)
 
     @contextmanager
     def asking(self, export: Export) -> Iterator[None]:
         """Note that this export is being asked for, or looked for."""
         self.asked.append(str(export.id))
-        call, begun = object(), time.monotonic()
-        self._begun[call] = begun
+        call = object()
+        self._begun[call] = time.monotonic()
         try:
             yield
         finally:
             del self._begun[call]
-            self._took_seconds = max(time.monotonic() - begun, 1e-6)
 
     def told(self) -> Report:
         """Return what is to be told of it."""
@@ -148,6 +161,7 @@ def _work_off(kit: Kit, message: _Message) -> None:
     lanes = _Lanes(kit, message)
     try:
         while True:
+            message.give_back()
             may_go_on, look_after = message.may_go_on(), LOOK_SECONDS
             if (may_go_on or message.has_claimed) and lanes.fill():
                 look_after = RAMP_SECONDS
@@ -157,8 +171,7 @@ def _work_off(kit: Kit, message: _Message) -> None:
                 message.look_again()
     finally:
         wait(lanes.running)
-        with suppress(SQLAlchemyError):  # then they are looked for when their claim runs out
-            message.give_back()
+        message.give_back()
     if message.failed:
         raise message.failed[0]
     if message.is_throttled:
@@ -233,13 +246,19 @@ def _has_room(kit: Kit, session: Session) -> bool:
 def _each(kit: Kit, message: _Message, take: Take, act: Act) -> None:
     """Take the step of one export after the other; a lane of the message."""
     try:
+        begun = time.monotonic()
         while export := _next(kit, message, take):
             with message.asking(export):
-                message.wakes += _step(kit, export, act)
+                wakes = _step(kit, export, act)
+            message.wakes += wakes
             if outbox.has_news(kit.sessions):
                 message.wakes.append(Wake(Step.NOTIFY))
             if take is _unknown:  # there may be room now
                 message.vain.discard(_taken)
+            else:
+                has_job = any(wake.step is Step.POLL for wake in wakes)
+                message.asked_well(time.monotonic() - begun if has_job else None)
+            begun = time.monotonic()
     except BaseException as error:  # noqa: BLE001  (told when all have come to their end)
         if message.failed and not isinstance(error, SQLAlchemyError):
             _log.error("step met the unforeseen", exc_info=error)
@@ -247,21 +266,25 @@ def _each(kit: Kit, message: _Message, take: Take, act: Act) -> None:
 
 
 def _next(kit: Kit, message: _Message, take: Take) -> Export | None:
-    """Return the next that is claimed; claim some if the message may go on, and there are any."""
-    if take is _taken and (export := message.next_claimed()):
-        return export
+    """Return the next that is to be dealt with, as one call to Uplynk is allowed for it."""
+    if not (message.may_go_on() or (take is _taken and message.has_claimed)):
+        return None
+    if not kit.allowance.take(Kind.SUBMIT):
+        message.is_throttled = True
+        return None
+    export = message.next_claimed() if take is _taken else None
+    return export or _claim(kit, message, take)
+
+
+def _claim(kit: Kit, message: _Message, take: Take) -> Export | None:
+    """Claim what is next, if the message may go on; return the first, and have the others wait."""
     with kit.crew.turn:
         if take is _taken and (export := message.next_claimed()):  # of what another has claimed
             return export
-        if not message.may_go_on():
-            return None
-        number = message.together() if take is _taken else 1
-        number = kit.allowance.take_some(Kind.SUBMIT, number)
-        if not number:
-            message.is_throttled = True
+        if not message.may_go_on():  # the others may have come to grief meanwhile
             return None
         with kit.sessions.begin() as session:
-            exports = take(kit, session, number)
+            exports = take(kit, session, message.together() if take is _taken else 1)
         message.claimed(exports[1:])
     if not exports:
         message.vain.add(take)
