@@ -122,15 +122,15 @@ class _Message:
             return self._claimed.popleft()[1]
         return None
 
-    def give_back(self) -> None:
+    def give_back(self, *, has_ended: bool = False) -> None:
         """Have what can't be asked for soon be asked for by another message.
 
-        Who is at it is hung up, or this message is to stop. What can't be given back is looked for
-        when its claim runs out.
+        The lanes hang, or this message is to stop, or has ended. What can't be given back either is
+        looked for when its claim runs out.
         """
         late = time.monotonic() - self._kit.crew.late_seconds
         with suppress(SQLAlchemyError, IndexError):  # there is none
-            while self._is_to_stop or self._claimed[0][0] <= late:
+            while has_ended or self._is_to_stop or self._claimed[0][0] <= late:
                 _, export = self._claimed.popleft()
                 give_back(self._kit, export, "its turn did not come")
                 self.vain.discard(_taken)
@@ -171,7 +171,7 @@ def _work_off(kit: Kit, message: _Message) -> None:
                 message.look_again()
     finally:
         wait(lanes.running)
-        message.give_back()
+        message.give_back(has_ended=True)
     if message.failed:
         raise message.failed[0]
     if message.is_throttled:
