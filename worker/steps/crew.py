@@ -11,7 +11,7 @@ LANES = 4
 LATE_SECONDS = 5.0
 # A step that takes longer than this makes room for others, and goes on later.
 STEP_SECONDS = 5.0
-# What is claimed may wait about this long for one of them to be free.
+# What is claimed may wait about this long for one of the threads to be free.
 AHEAD_SECONDS = 0.1
 # So many work at once, for whatever steps of a process; none waits for another's end.
 MOST = 128
@@ -25,7 +25,7 @@ class Crew:
         late_seconds: after so long the others of a step go on without one of them, and what is
             claimed and waits for them is given back.
         step_seconds: after so long a step takes up nothing more.
-        ahead_seconds: as much may be claimed ahead as one of them does in this time.
+        ahead_seconds: as much may be claimed ahead as they do in this time.
 
     Attributes:
         turn: is held for what they can only do one after the other: who waits for it here keeps no

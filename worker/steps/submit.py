@@ -106,7 +106,8 @@ class _Message:
         """Return how many are to be claimed at once."""
         if self._took_seconds is None:  # nobody knows how fast Uplynk answers
             return 1
-        at_once = self._kit.crew.ahead_seconds / self._took_seconds
+        crew = self._kit.crew
+        at_once = crew.ahead_seconds * crew.lanes / self._took_seconds
         return max(int(min(at_once, MOST_TOGETHER, MOST_AT_ONCE - len(self.asked))), 1)
 
     def claimed(self, exports: list[Export]) -> None:
