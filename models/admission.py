@@ -14,6 +14,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from sqlalchemy import (
+    CTE,
     ColumnElement,
     Select,
     bindparam,
@@ -45,15 +46,6 @@ _LOCK = 0x75706C79
 IN_THE_WINDOW = frozenset({State.SUBMITTING, State.EXPORTING})
 
 _IS_OF_PRIORITY = Export.priority == bindparam("priority")
-
-# What is new in the row of an export that Uplynk is about to be asked for.
-_BEGINNING = {
-    "state": State.SUBMITTING,
-    "state_since": bindparam("now"),
-    "looks": 0,
-    "asked_at": func.coalesce(Export.asked_at, bindparam("now")),
-    "begun_at": func.coalesce(Export.begun_at, bindparam("now")),
-}
 
 # A requester, and an export that it wants.
 Chosen = tuple[str, UUID]
@@ -228,30 +220,35 @@ def admit(
     export_ids = [export_id for _, export_id in chosen]
     # the one who was served last is the last one to come again
     served = {"of": account, "by": list(dict.fromkeys(reversed(requesters)))[::-1]}
-    claimed = {"now": now, "until": until, "token": uuid4()}
+    claimed = {"these": export_ids, "now": now, "until": until, "token": uuid4()}
     if dialect_of(session) == "postgresql":
-        together = claimed | noted | served | {"these": export_ids}
-        exports = {export.id: export for export in session.scalars(_admitted(), together)}
+        admitted = session.scalars(_admitted(), claimed | noted | served)
+        exports = {export.id: export for export in admitted}
         return [exports[export_id] for export_id in export_ids if export_id in exports]
-    ((requester, export_id),) = chosen
-    session.execute(SERVED, {"of": account, "by": requester})
-    export = session.scalars(_begun(), {"this": export_id, **claimed}).one_or_none()
-    if export is None:
-        return []
-    session.execute(insert(HISTORY), {"export_id": export.id, **noted})
-    return [export]
+    session.execute(SERVED, {"of": account, "by": requesters[0]})
+    begun = list(session.scalars(_begun()[0], claimed))
+    for export in begun:
+        session.execute(insert(HISTORY), {"export_id": export.id, **noted})
+    return begun
 
 
 @lru_cache
 def _admitted() -> ReturningUpdate[Export]:
-    claiming, chosen = claims.claiming_these(State.REQUESTED)
-    begun = claiming.values(_BEGINNING)
+    begun, chosen = _begun()
     return begun.add_cte(adding(chosen).cte("noted"), ALL_SERVED.cte("served"))
 
 
 @lru_cache
-def _begun() -> ReturningUpdate[Export]:
-    return claims.claiming(State.REQUESTED).values(_BEGINNING)
+def _begun() -> tuple[ReturningUpdate[Export], CTE]:
+    claiming, chosen = claims.claiming(State.REQUESTED)
+    begun = claiming.values(
+        state=State.SUBMITTING,
+        state_since=bindparam("now"),
+        looks=0,
+        asked_at=func.coalesce(Export.asked_at, bindparam("now")),
+        begun_at=func.coalesce(Export.begun_at, bindparam("now")),
+    )
+    return begun, chosen
 
 
 def _chosen(

@@ -13,7 +13,6 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from sqlalchemy import (
-    ARRAY,
     CTE,
     ColumnElement,
     Select,
@@ -121,28 +120,18 @@ def _claiming(chosen: CTE) -> ReturningUpdate[Export]:
 
 
 @lru_cache
-def claiming(state: State) -> ReturningUpdate[Export]:
-    """Return the statement by which the export `this` is claimed.
-
-    It is told `this`, `now`, `until` and the `token` of the claim; it takes none that is not due.
-    """
-    return _claiming(_chosen(select(Export.id).where(_IS_THIS, _is_due_as_a_case(state)), 1))
-
-
-def claiming_these(state: State) -> tuple[ReturningUpdate[Export], CTE]:
+def claiming(state: State) -> tuple[ReturningUpdate[Export], CTE]:
     """Return the statement by which the exports `these` are claimed, and what it chooses of them.
 
-    It is told what that of one is told; on PostgreSQL.
+    It is told `these` (their ids), `now`, `until` and the `token` of the claim; it takes none that
+    is not due.
     """
-    these = Export.id == func.any(bindparam("these", type_=ARRAY(Export.id.type)))
-    chosen = _chosen(select(Export.id).where(these, _is_due_as_a_case(state)), None)
+    these = Export.id.in_(bindparam("these", expanding=True))
+    # as a case these are no conditions that an index could meet: with old statistics the planner
+    # would read all that is due, instead of going by the ids
+    is_due = case((and_(in_state(state), IS_DUE), true()), else_=false())
+    chosen = _chosen(select(Export.id).where(these, is_due), None)
     return _claiming(chosen), chosen
-
-
-def _is_due_as_a_case(state: State) -> ColumnElement[bool]:
-    # so these are no conditions that an index could meet: with old statistics the planner would
-    # read all that is due, instead of going by the id
-    return case((and_(in_state(state), IS_DUE), true()), else_=false())
 
 
 def due(

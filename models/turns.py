@@ -31,16 +31,15 @@ TURNS = cast("Table", Turn.__table__)
 # has it alone.
 _LOCK = 0x7475726E
 
+_SERVED_LAST = (
+    select(func.max(Turn.served)).where(Turn.account == bindparam("of")).scalar_subquery()
+)
+
 # Has the turn of the requester `by`, of the account `of`, be over.
 SERVED = (
     update(TURNS)
     .where(TURNS.c.account == bindparam("of"), TURNS.c.requester == bindparam("by"))
-    .values(
-        served=select(func.max(Turn.served))
-        .where(Turn.account == bindparam("of"))
-        .scalar_subquery()
-        + 1
-    )
+    .values(served=_SERVED_LAST + 1)
 )
 
 _IN_ORDER = (
@@ -55,12 +54,7 @@ _IN_ORDER = (
 ALL_SERVED = (
     update(TURNS)
     .where(TURNS.c.account == bindparam("of"), TURNS.c.requester == _IN_ORDER.c.requester)
-    .values(
-        served=select(func.max(Turn.served))
-        .where(Turn.account == bindparam("of"))
-        .scalar_subquery()
-        + _IN_ORDER.c.place
-    )
+    .values(served=_SERVED_LAST + _IN_ORDER.c.place)
 )
 
 _ENTER_LOCK = text("SELECT pg_advisory_xact_lock_shared(:lock)")

@@ -33,8 +33,8 @@ def take(
 
 def claimed(sessions: Sessions, export_id: UUID) -> list[UUID]:
     """Claim this export, if it is due; return its id."""
-    statement = claims.claiming(State.EXPORTING)
-    values = {"this": export_id, "now": NOW, "until": UNTIL, "token": uuid4()}
+    statement, _ = claims.claiming(State.EXPORTING)
+    values = {"these": [export_id], "now": NOW, "until": UNTIL, "token": uuid4()}
     with sessions.begin() as session:
         return [export.id for export in session.scalars(statement, values)]
 

@@ -145,8 +145,8 @@ QUERIES: dict[str, tuple[str, Query]] = {
     "take one": (
         "pk_exports",
         lambda session: session.scalars(
-            claims.claiming(State.REQUESTED),
-            {"this": ONE, "now": NOW, "until": UNTIL, "token": ONE},
+            claims.claiming(State.REQUESTED)[0],
+            {"these": [ONE], "now": NOW, "until": UNTIL, "token": ONE},
         ).all(),
     ),
     "take in danger": (

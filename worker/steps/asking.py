@@ -63,12 +63,19 @@ def give_back(kit: Kit, export: Export, why: str) -> list[Wake]:
             held.begun_at = None
         if held.asked_at == held.state_since:
             held.asked_at = None
-        held.advance(State.REQUESTED, now=now, reason=f"not asked: {why}")
-        if held.unwanted_since is not None:
-            _drop(held, now=now)
+        if not _is_wanted_again(held, why, now=now):
             return []
         held.release(due_at=min(held.created_at, now))
         return [Wake(Step.SUBMIT)]
+
+
+def _is_wanted_again(export: Export, why: str, *, now: datetime) -> bool:
+    """Have an export of which Uplynk surely did not hear be requested again, if it is wanted."""
+    export.advance(State.REQUESTED, now=now, reason=f"not asked: {why}")
+    if export.unwanted_since is None:
+        return True
+    _drop(export, now=now)
+    return False
 
 
 def _unanswered(kit: Kit, export: Export, error: ExportError) -> list[Wake]:
@@ -79,11 +86,9 @@ def _unanswered(kit: Kit, export: Export, error: ExportError) -> list[Wake]:
             return []
         now = kit.now()
         unknown = isinstance(error, OutcomeUnknown)
-        if isinstance(error, Transient) and not unknown:
-            held.advance(State.REQUESTED, now=now, reason=f"not asked: {error.message}")
-            if held.unwanted_since is not None:
-                _drop(held, now=now)
-                return []
+        is_unheard = isinstance(error, Transient) and not unknown
+        if is_unheard and not _is_wanted_again(held, error.message, now=now):
+            return []
         settle = kit.settings.submit_settle if unknown else None
         failure.record(kit, held, error, now=now, least=settle)
         return _again(held)
