@@ -217,11 +217,12 @@ def test_a_message_comes_to_its_end_though_there_is_always_a_call_that_is_late(
     def until_the_next(number: int) -> None:
         begun[number].set()
         if number + 1 < len(begun):
-            begun[number + 1].wait(A_WHILE)
+            begun[number + 1].wait(SECONDS if number < MOST_AT_ONCE else A_WHILE)
 
     for number in range(len(begun)):
         plans.plan("create_export", Course(before=partial(until_the_next, number)))
-    crew = Crew(late_seconds=0)
+    # of two lanes one can't run ahead while the other's call is slow for other reasons
+    crew = Crew(2, late_seconds=0, step_seconds=inf)
     report = submit(replace(kit, crew=crew))
     assert MOST_AT_ONCE <= report.took <= MOST_AT_ONCE + crew.lanes
     assert report.wakes[-1] == Wake(Step.SUBMIT, goes_on=True)
@@ -373,9 +374,12 @@ def test_what_is_claimed_and_waits_for_calls_that_hang_is_given_back(
         )
         gate.set()
         assert report.result(SECONDS).took == 5
-    for number, export in enumerate(exports):
-        again = [State.REQUESTED, State.SUBMITTING] if number > 1 else []
-        assert path(sessions, export) == [State.SUBMITTING, *again, State.EXPORTING]
+    for export in exports[:2]:
+        assert path(sessions, export) == [State.SUBMITTING, State.EXPORTING]
+    for export in exports[2:]:  # once at least: others may be slow as well
+        given_back = [State.SUBMITTING, State.REQUESTED]
+        assert path(sessions, export)[:2] == given_back
+        assert path(sessions, export)[-2:] == [State.SUBMITTING, State.EXPORTING]
 
 
 @pytest.mark.services
