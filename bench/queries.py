@@ -97,6 +97,9 @@ QUERIES: Mapping[str, Query] = {
     "when the next is due": lambda session, _: claims.next_due(
         session, State.EXPORTING, account=ACCOUNT
     ),
+    "when a tenth of them is due": lambda session, _: claims.next_due(
+        session, State.EXPORTING, account=ACCOUNT, nth=WAITING // 10
+    ),
 }
 
 

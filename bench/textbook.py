@@ -1,13 +1,13 @@
 """Textbook: the worker that one would write from Celery's documentation, written well.
 
 One task asks for an export, one polls its job and retries itself with a countdown until the job has
-ended (Celery's user guide, "Retrying"), one brings the file. Connections to Uplynk, its files and
-PostgreSQL are kept, messages are acknowledged late, each look is an UPDATE. It calls Uplynk by the
-same client as ours does.
+ended (Celery's user guide, "Retrying"), one brings the file, and its captions if there are any.
+Connections to Uplynk, its files and PostgreSQL are kept, messages are acknowledged late, each look
+is an UPDATE. It calls Uplynk by the same client as ours does.
 
 What it leaves out, ours does: a request that comes twice is paid for twice; what was asked of
 Uplynk before a crash is asked again; a file is as whole as its Content-Length says, is not hashed,
-not opened, not synced, and comes without its captions.
+not opened, not synced, and what comes as captions may be none.
 """
 
 import os
@@ -118,14 +118,22 @@ def poll(self: Task, job_id: str) -> None:
     name="textbook.download", autoretry_for=(requests.RequestException,), retry_backoff=True
 )
 def download(job_id: str, url: str) -> None:
-    """Bring the file; under its own name it is there as a whole."""
+    """Bring the file and its captions; under its own name each is there as a whole."""
     path = _folder() / f"{job_id}.mp4"
-    part = path.with_suffix(".part")
+    _brought(url, path)
+    _brought(f"{url}.ttml", path.with_suffix(".ttml"), may_lack=True)  # nothing tells beforehand
+    with _engine().begin() as connection:
+        connection.execute(_STORED, {"job_id": job_id})
+
+
+def _brought(url: str, path: Path, *, may_lack: bool = False) -> None:
+    part = path.with_suffix(f"{path.suffix}.part")
     with _sessions.files.get(url, stream=True, timeout=CONNECT_AND_READ_SECONDS) as reply:
+        if may_lack and reply.status_code == requests.codes.not_found:
+            _ = reply.content  # read, or the connection could not be kept
+            return
         reply.raise_for_status()
         with part.open("wb") as file:
             for piece in reply.iter_content(PIECE_BYTES):
                 file.write(piece)
     part.replace(path)
-    with _engine().begin() as connection:
-        connection.execute(_STORED, {"job_id": job_id})

@@ -269,14 +269,20 @@ def count(session: Session, states: Collection[State], *, account: str | None = 
 
 @lru_cache
 def _next_due(state: State, *, of_all: bool) -> Select[datetime | None]:
-    rows = select(Export.due_at).where(Export.state == state, Export.due_at.is_not(None))
+    rows = select(Export.due_at).where(in_state(state), Export.due_at.is_not(None))
     rows = rows if of_all else rows.where(IS_OF_ACCOUNT)
-    return rows.order_by(Export.due_at).limit(1)
+    return rows.order_by(Export.due_at).offset(bindparam("before")).limit(1)
 
 
-def next_due(session: Session, state: State, *, account: str | None = None) -> datetime | None:
-    """Return when the next export in `state` is due (or its claim runs out); None for none."""
-    return session.scalar(_next_due(state, of_all=account is None), {"of": account})
+def next_due(
+    session: Session, state: State, *, account: str | None = None, nth: int = 1
+) -> datetime | None:
+    """Return when the next export in `state` is due (or its claim runs out); None for none.
+
+    With `nth`, when so many are.
+    """
+    values = {"of": account, "before": nth - 1}
+    return session.scalar(_next_due(state, of_all=account is None), values)
 
 
 def unanswered(session: Session, export_id: UUID) -> Export | None:

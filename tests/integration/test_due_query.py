@@ -206,6 +206,14 @@ QUERIES: dict[str, tuple[str, Query]] = {
         DUE,
         lambda session: claims.next_due(session, State.SUBMITTING, account=ACCOUNT),
     ),
+    "when a page is due": (
+        DUE,
+        lambda session: claims.next_due(session, State.EXPORTING, account=ACCOUNT, nth=100),
+    ),
+    "when a part is due": (
+        DUE,
+        lambda session: claims.next_due(session, State.EXPORTING, account=ACCOUNT, nth=10_000),
+    ),
     "stored lately": (
         "ix_exports_stored",
         lambda session: claims.stored_since(session, NOW - timedelta(hours=1), account=ACCOUNT),

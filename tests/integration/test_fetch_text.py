@@ -5,10 +5,13 @@ import gzip
 import pytest
 
 from emulator.server import Emulator
-from tests.fetching import a_file, text
-from tests.raw_server import http, raw_server
+from tests.fetching import LOCAL, a_file, text
+from tests.raw_server import Say, http, raw_server
 from worker.errors import Transient
+from worker.transfer import ask
+from worker.transfer.ask import LITTLE_BYTES
 from worker.transfer.fetch import UrlGone
+from worker.transfer.session import FileSession
 
 
 def test_a_text_comes_whole(emulator: Emulator) -> None:
@@ -21,6 +24,21 @@ def test_a_text_that_is_not_there_is_gone(emulator: Emulator) -> None:
     with pytest.raises(UrlGone) as gone:
         text(f"{url}.ttml")
     assert gone.value.is_not_found
+
+
+@pytest.mark.parametrize(
+    ("declared", "sent", "connections"),
+    [(9, 9, 1), (0, 0, 1), (9, 5, 2), (LITTLE_BYTES, LITTLE_BYTES, 1), (LITTLE_BYTES + 1, 9, 2)],
+)
+def test_what_is_not_there_costs_no_connection(declared: int, sent: int, connections: int) -> None:
+    head = f"HTTP/1.1 404 Not Found\r\nContent-Length: {declared}\r\n\r\n"
+    broken = Say(head.encode() + b"x" * sent, goes_on=sent == declared)
+    with raw_server(broken) as heard, FileSession(LOCAL) as session:
+        for _ in range(2):
+            with pytest.raises(UrlGone):
+                ask.whole(session, heard.url)
+            session.let_go()
+    assert heard.connections == connections
 
 
 @pytest.mark.parametrize(("size", "fits"), [(0, True), (1000, True), (1001, False)])

@@ -1,7 +1,8 @@
 """Survey: many jobs are looked at through Uplynk's list, whatever that is like."""
 
+from collections.abc import Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from random import Random
 from uuid import uuid4
 
@@ -9,7 +10,17 @@ import pytest
 from sqlalchemy import inspect
 
 from models import Breaker, Export, State, StopCause
-from tests.crowd import AGE, APART, Listed, crowd, every, on_record, polled, with_pages
+from tests.crowd import (
+    AGE,
+    APART,
+    Listed,
+    crowd,
+    every,
+    fall_due,
+    on_record,
+    polled,
+    with_pages,
+)
 from tests.factories import ACCOUNT, Clock, an_asset
 from tests.uplynk import Course, End, Killed, Plans
 from worker.cloudslicer import Job, JobState
@@ -114,6 +125,44 @@ def test_jobs_that_are_due_one_after_the_other_are_looked_at_together(
         clock.move(seconds=0.2)
     assert all(export.polls >= 1 for export in every(kit))
     assert plans.calls["list"] + plans.calls["get"] <= 8
+
+
+@pytest.mark.parametrize(
+    ("under_way", "size", "due", "is_read"),
+    [
+        (60, 10, 9, False),
+        (60, 10, 10, True),  # a page is full
+        (400, 10, 39, False),
+        (400, 10, 40, True),  # it is a part of very many
+        (COMPANY + 2, 100, COMPANY + 1, False),
+        (COMPANY + 2, 100, COMPANY + 2, True),  # there are no others to wait for
+    ],
+)
+def test_company_is_waited_for_no_longer_than_it_saves_calls(
+    kit: Kit, uplynk: Listed, clock: Clock, under_way: int, size: int, due: int, *, is_read: bool
+) -> None:
+    kit = with_pages(kit, size)
+    are_due(kit, crowd(kit, uplynk, under_way, due=0)[-due:], [clock()] * due)
+    report = poll(kit)
+    assert bool(report.facts["looked"]) is is_read
+    if not is_read:
+        assert report.wakes == (Wake(Step.POLL, at=clock() + kit.settings.poll_min),)
+
+
+def test_it_is_looked_when_a_page_is_full(kit: Kit, uplynk: Listed, clock: Clock) -> None:
+    kit = with_pages(kit, 10)
+    exports = crowd(kit, uplynk, 60, due=0)
+    times = [clock() + timedelta(seconds=number / 10) for number in range(20)]
+    are_due(kit, exports[-20:], times)
+    assert poll(kit).wakes == (Wake(Step.POLL, at=times[9]),)
+    clock.time = times[9]
+    assert poll(kit).facts["pages"]
+
+
+def are_due(kit: Kit, exports: Sequence[Export], times: Sequence[datetime]) -> None:
+    with kit.sessions.begin() as session:
+        for export, at in zip(exports, times, strict=True):
+            session.get_one(Export, export.id).due_at = at
 
 
 def test_what_is_to_be_stopped_waits_for_no_company(kit: Kit, uplynk: Listed, plans: Plans) -> None:
@@ -279,6 +328,25 @@ def test_jobs_that_are_made_meanwhile_show_some_twice_and_hide_none(
     polled(kit, clock)
     assert all(export.polls >= 1 for export in every(kit))
     assert plans.calls["get"] == 0
+
+
+@pytest.mark.parametrize("ended", [60, 97])
+def test_those_that_ended_do_not_hide_what_is_due_behind_them(
+    kit: Kit, uplynk: Listed, plans: Plans, clock: Clock, ended: int
+) -> None:
+    exports = crowd(kit, uplynk, 600, due=0)
+    fall_due(kit, exports[:150])
+    with kit.sessions.begin() as session:
+        for number, export in enumerate(exports[200:]):  # their files are there already
+            if number % 100 < ended:
+                session.get_one(Export, export.id).advance(
+                    State.DOWNLOADING, now=clock(), reason=""
+                )
+                uplynk.finish(str(export.job_id), JobState.DONE)
+    polled(kit, clock)
+    assert plans.calls["get"] == 0
+    assert plans.calls["list"] <= 7
+    assert all(export.polls for export in every(kit)[:150])
 
 
 def test_a_list_without_an_end_is_left(

@@ -3,6 +3,7 @@
 from datetime import datetime
 
 from sqlalchemy import ColumnElement
+from sqlalchemy.orm import Session
 
 from models import Export, State, claims, places
 from worker.cloudslicer.allowance import Kind
@@ -19,6 +20,9 @@ MOST_AT_ONCE = 50
 # With more than so many under way one that is due waits for others, POLL_MIN_SECONDS long, and even
 # for one the list is read: a page that shows it costs the same, and brings them together.
 COMPANY = 10
+# But no longer than until all are due, or those that are fill a page: to wait then saves no call.
+# Of very many under way, until this part of them is: each reading takes its work, too.
+LEAST_PART = 10
 # With fewer under way so few that are due are asked for one by one.
 FEW = 2
 
@@ -32,13 +36,12 @@ def poll(kit: Kit) -> Report:
     with kit.sessions.begin() as session:
         due = places.due(session, by=begun, account=account).number
         under_way = claims.count(session, (State.EXPORTING,), account=account)
-        oldest = claims.next_due(session, State.EXPORTING, account=account)
+        company_by = _company_by(kit, session, under_way)
     wakes: list[Wake] = []
     # what is to be stopped waits neither for others nor for a long list
     looked = _one_by_one(kit, wakes, until=until, only=claims.IS_UNWANTED) if due else 0
-    seen, company_by = Seen(due_by=begun), (oldest or begun) + kit.settings.poll_min
-    has_company = under_way > COMPANY
-    if due and has_company and company_by > begun:
+    seen, has_company = Seen(due_by=begun), under_way > COMPANY
+    if due and company_by is not None and company_by > begun:
         # others are due in a moment, and all together cost less
         seen = Seen(busy_until=company_by)
     elif due > FEW or (due and has_company):
@@ -56,6 +59,21 @@ def poll(kit: Kit) -> Report:
     took = looked + seen.looked
     facts = {"looked": took, "done": done} | ({"pages": seen.pages} if seen.pages else {})
     return Report(facts, tuple(wakes), took)
+
+
+def _company_by(kit: Kit, session: Session, under_way: int) -> datetime | None:
+    """Return until when those that are due wait for others; None if they don't."""
+    if under_way <= COMPANY:
+        return None
+    enough = min(max(kit.page_size.size, under_way // LEAST_PART), under_way)
+    first, last = (
+        claims.next_due(session, State.EXPORTING, account=kit.slicer.owner, nth=nth)
+        for nth in (1, enough)
+    )
+    if first is None:
+        return None
+    longest = first + kit.settings.poll_min
+    return longest if last is None else min(last, longest)
 
 
 def _one_by_one(

@@ -20,6 +20,10 @@ TURN = timedelta(seconds=10)
 # there is to see. Where only what is due is looked for, also where they cost as much as it would.
 MOST_BARREN_PAGES = 3
 MOST_BARREN_PART = 50
+# But a page whose jobs are ours, under way, and newer than what is due is on the way to that. What
+# has ended in between is in the list as well, and nobody counts it: so it may be a longer way, as
+# long as it saves most of the calls.
+MOST_LEADING_PART = 4
 # A list is not newest first where fewer pairs of jobs are in that order; of a list in no order half
 # would be. So many pairs at least tell it.
 LEAST_IN_ORDER = 2 / 3
@@ -65,6 +69,7 @@ class Reading:
         has_passed: there may be some of these that it passed over, this worker or one before.
         is_whole: it passes over nothing any more.
         barren: how many pages in a row did not pay.
+        leads: whether the last one is on the way to some of these.
         has_found: it has shown some of these.
         has_ended: there is nothing to see from `skip` on.
         counted: those that it has shown to this worker.
@@ -80,6 +85,7 @@ class Reading:
     has_passed: bool = False
     is_whole: bool = False
     barren: int = 0
+    leads: bool = False
     has_found: bool = False
     has_ended: bool = False
     counted: set[UUID] = field(default_factory=set)
@@ -90,7 +96,8 @@ class Reading:
     @property
     def is_barren(self) -> bool:
         """Whether pages do not pay any more."""
-        most = max(MOST_BARREN_PAGES, self.unseen // MOST_BARREN_PART)
+        part = MOST_LEADING_PART if self.leads else MOST_BARREN_PART
+        most = max(MOST_BARREN_PAGES, self.unseen // part)
         return self.barren >= (most if self.is_whole else min(most, max(self.unseen, 1)))
 
     @property

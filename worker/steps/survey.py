@@ -148,15 +148,19 @@ def _see(kit: Kit, reading: Reading, seen: Seen, jobs: Sequence[Job]) -> None:
     reading.has_found = reading.has_found or bool(due)
     does_pay = is_new and (rows if reading.is_whole else due)
     reading.barren = 0 if does_pay else reading.barren + 1
+    reading.leads = False
     if rows and not reading.is_whole:
         ordered, pairs = page.in_order(rows)
         reading.in_order = reading.in_order[0] + ordered, reading.in_order[1] + pairs
-        if len(due) * 2 < len(rows) and not reading.is_over:
-            _find_next(kit, reading, rows)
+        if len(due) * 2 < len(rows) and reading.unseen > 0:
+            reading.leads = _find_next(kit, reading, rows) and is_new
 
 
-def _find_next(kit: Kit, reading: Reading, rows: page.Rows) -> None:
-    """Go where the next is that is due, of those that are no newer than what a page ends with."""
+def _find_next(kit: Kit, reading: Reading, rows: page.Rows) -> bool:
+    """Go where the next is that is due, of those that are no newer than what a page ends with.
+
+    Returns whether there is one.
+    """
     account, medians = kit.slicer.owner, page.medians(rows)
     with kit.sessions.begin() as session:
         due = places.due(session, by=reading.begun_at, account=account, until=medians[0])
@@ -168,3 +172,4 @@ def _find_next(kit: Kit, reading: Reading, rows: page.Rows) -> None:
             since = min(medians)
             shown = sum(due.newest < page.known_since(row) < since for row in rows)
             reading.pass_over(kit, session, since, due.newest, shown=shown)
+    return due.newest is not None

@@ -23,6 +23,9 @@ TIMEOUT_SECONDS = (10.0, 60.0)  # to connect; between two pieces
 
 # What a server answers for a URL that has run out or a file that isn't there (any more).
 GONE = frozenset({403, 404, 410})
+# What it says beside that is read, if it is no more than this: then its connection stays. Many a
+# film has no captions.
+LITTLE_BYTES = 16 << 10
 OK, PARTIAL, UNSATISFIABLE = 200, 206, 416
 
 
@@ -131,9 +134,17 @@ def _opened(
             continue
         if reply.status_code in understood:
             return reply
+        if reply.status_code in GONE:
+            _read_little(reply)
         reply.close()
         raise _refused(reply)
     raise Transient("file_unavailable", f"more than {MOST_REDIRECTS} redirects")
+
+
+def _read_little(reply: requests.Response) -> None:
+    length = reply.raw.length_remaining
+    if length is not None and length <= LITTLE_BYTES:
+        reply.raw.drain_conn()
 
 
 def _unreachable(error: requests.RequestException | HTTPError) -> Transient:
