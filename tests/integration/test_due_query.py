@@ -496,6 +496,8 @@ MOST_ROWS = {
     "the newest due that is older": 500,
     "how many are between": 500,
     "of a page": 100,
+    "when a page is due": 100,
+    "when a part is due": 10_000,
     "stored of a list": 500,
     "under way of a list": 500,
     "stored lately": 1000,
