@@ -35,3 +35,11 @@ class Survey(Base):
     read_by: Mapped[datetime | None]  # when the last one began; what it missed is asked for first
     rests_until: Mapped[datetime | None]  # not read before: it was refused, or of no use
     why: Mapped[str | None] = mapped_column(Text)  # it rests
+
+    def left(self, first: datetime) -> bool:
+        """Return whether there is something to go on with: it was left, or did not show all.
+
+        Args:
+            first: when the export is due that is due first.
+        """
+        return self.begun_at is not None or (self.read_by is not None and first <= self.read_by)

@@ -28,7 +28,13 @@ def test_a_text_that_is_not_there_is_gone(emulator: Emulator) -> None:
 
 @pytest.mark.parametrize(
     ("declared", "sent", "connections"),
-    [(9, 9, 1), (0, 0, 1), (9, 5, 2), (LITTLE_BYTES, LITTLE_BYTES, 1), (LITTLE_BYTES + 1, 9, 2)],
+    [
+        (9, 9, 1),
+        (0, 0, 1),
+        (9, 5, 2),
+        (LITTLE_BYTES, LITTLE_BYTES, 1),
+        (LITTLE_BYTES + 1, LITTLE_BYTES + 1, 2),
+    ],
 )
 def test_what_is_not_there_costs_no_connection(declared: int, sent: int, connections: int) -> None:
     head = f"HTTP/1.1 404 Not Found\r\nContent-Length: {declared}\r\n\r\n"
@@ -39,6 +45,13 @@ def test_what_is_not_there_costs_no_connection(declared: int, sent: int, connect
                 ask.whole(session, heard.url)
             session.let_go()
     assert heard.connections == connections
+
+
+@pytest.mark.timeout(20)  # it is held back for longer
+def test_what_is_not_there_is_known_though_its_body_never_comes() -> None:
+    head = b"HTTP/1.1 404 Not Found\r\nContent-Length: 9\r\n\r\n"
+    with raw_server(Say(head, hold=True)) as heard, pytest.raises(UrlGone):
+        text(heard.url)
 
 
 @pytest.mark.parametrize(("size", "fits"), [(0, True), (1000, True), (1001, False)])

@@ -330,22 +330,31 @@ def test_jobs_that_are_made_meanwhile_show_some_twice_and_hide_none(
     assert plans.calls["get"] == 0
 
 
-@pytest.mark.parametrize("ended", [60, 97])
+@pytest.mark.parametrize("way", ["some", "few", "none on a page", "left"])
 def test_those_that_ended_do_not_hide_what_is_due_behind_them(
-    kit: Kit, uplynk: Listed, plans: Plans, clock: Clock, ended: int
+    kit: Kit, uplynk: Listed, plans: Plans, clock: Clock, way: str
 ) -> None:
-    exports = crowd(kit, uplynk, 600, due=0)
+    exports = crowd(kit, uplynk, 800, due=0)
     fall_due(kit, exports[:150])
+    ended = 60 if way == "some" else 97
     with kit.sessions.begin() as session:
         for number, export in enumerate(exports[200:]):  # their files are there already
-            if number % 100 < ended:
+            if number % 100 < ended or (way == "none on a page" and 200 <= number < 300):
                 session.get_one(Export, export.id).advance(
                     State.DOWNLOADING, now=clock(), reason=""
                 )
                 uplynk.finish(str(export.job_id), JobState.DONE)
+
+    def throttled() -> None:
+        raise Transient("uplynk_busy", "429", retry_after=TURN, is_asked_too_much=True)
+
+    for course in (*[Course()] * 4, Course(before=throttled)) if way == "left" else ():
+        plans.plan("list", course)
+    polled(kit, clock)
+    clock.move(seconds=TURN.total_seconds())
     polled(kit, clock)
     assert plans.calls["get"] == 0
-    assert plans.calls["list"] <= 7
+    assert plans.calls["list"] <= 10
     assert all(export.polls for export in every(kit)[:150])
 
 

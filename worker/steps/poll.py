@@ -5,7 +5,7 @@ from datetime import datetime
 from sqlalchemy import ColumnElement
 from sqlalchemy.orm import Session
 
-from models import Export, State, claims, places
+from models import Export, State, Survey, claims, places
 from worker.cloudslicer.allowance import Kind
 from worker.steps import probe
 from worker.steps.kit import Kit
@@ -20,8 +20,8 @@ MOST_AT_ONCE = 50
 # With more than so many under way one that is due waits for others, POLL_MIN_SECONDS long, and even
 # for one the list is read: a page that shows it costs the same, and brings them together.
 COMPANY = 10
-# But no longer than until all are due, or those that are fill a page: to wait then saves no call.
-# Of very many under way, until this part of them is: each reading takes its work, too.
+# But no longer than until all are due, or those that are fill a page: a call brings no more of them
+# then. Of very many under way, until this part of them is: each reading takes its work, too.
 LEAST_PART = 10
 # With fewer under way so few that are due are asked for one by one.
 FEW = 2
@@ -63,16 +63,18 @@ def poll(kit: Kit) -> Report:
 
 def _company_by(kit: Kit, session: Session, under_way: int) -> datetime | None:
     """Return until when those that are due wait for others; None if they don't."""
-    if under_way <= COMPANY:
-        return None
-    enough = min(max(kit.page_size.size, under_way // LEAST_PART), under_way)
-    first, last = (
-        claims.next_due(session, State.EXPORTING, account=kit.slicer.owner, nth=nth)
-        for nth in (1, enough)
-    )
-    if first is None:
+    account = kit.slicer.owner
+    first = claims.next_due(session, State.EXPORTING, account=account)
+    if first is None or under_way <= COMPANY:
         return None
     longest = first + kit.settings.poll_min
+    reading = session.get(Survey, account)
+    if reading is not None and reading.left(first):
+        return None
+    if reading is not None and reading.rests_until is not None and reading.rests_until > kit.now():
+        return longest  # each of them costs a call
+    enough = min(max(kit.page_size.size, under_way // LEAST_PART), under_way)
+    last = claims.next_due(session, State.EXPORTING, account=account, nth=enough)
     return longest if last is None else min(last, longest)
 
 

@@ -20,10 +20,11 @@ TURN = timedelta(seconds=10)
 # there is to see. Where only what is due is looked for, also where they cost as much as it would.
 MOST_BARREN_PAGES = 3
 MOST_BARREN_PART = 50
-# But a page whose jobs are ours, under way, and newer than what is due is on the way to that. What
-# has ended in between is in the list as well, and nobody counts it: so it may be a longer way, as
-# long as it saves most of the calls.
+# But a page with jobs of ours that are under way and newer than what is due leads there: what has
+# ended in between is in the list as well, and nobody counts it. So many of these pages a part of a
+# reading may have, as long as it saves most of the calls; and for so long.
 MOST_LEADING_PART = 4
+LEADING = timedelta(seconds=10)
 # A list is not newest first where fewer pairs of jobs are in that order; of a list in no order half
 # would be. So many pairs at least tell it.
 LEAST_IN_ORDER = 2 / 3
@@ -68,8 +69,10 @@ class Reading:
         skip: where it reads on.
         has_passed: there may be some of these that it passed over, this worker or one before.
         is_whole: it passes over nothing any more.
-        barren: how many pages in a row did not pay.
-        leads: whether the last one is on the way to some of these.
+        barren: how many pages in a row neither paid nor led to what is due.
+        read_since: when this worker began to read.
+        led: how many pages only led there, since then.
+        may_lead: how many may.
         has_found: it has shown some of these.
         has_ended: there is nothing to see from `skip` on.
         counted: those that it has shown to this worker.
@@ -81,11 +84,13 @@ class Reading:
     claim: UUID
     begun_at: datetime
     unseen: int
+    read_since: datetime
     skip: int = 0
     has_passed: bool = False
     is_whole: bool = False
     barren: int = 0
-    leads: bool = False
+    led: int = 0
+    may_lead: int = field(init=False)
     has_found: bool = False
     has_ended: bool = False
     counted: set[UUID] = field(default_factory=set)
@@ -93,12 +98,17 @@ class Reading:
     came: int = 0
     in_order: tuple[int, int] = (0, 0)
 
+    def __post_init__(self) -> None:
+        self.may_lead = max(self.unseen // MOST_LEADING_PART, MOST_BARREN_PAGES)
+
     @property
     def is_barren(self) -> bool:
         """Whether pages do not pay any more."""
-        part = MOST_LEADING_PART if self.leads else MOST_BARREN_PART
-        most = max(MOST_BARREN_PAGES, self.unseen // part)
-        return self.barren >= (most if self.is_whole else min(most, max(self.unseen, 1)))
+        most = max(MOST_BARREN_PAGES, self.unseen // MOST_BARREN_PART)
+        if self.is_whole:
+            return self.barren >= most
+        costs_as_much = self.barren + self.led >= max(self.unseen, 1)
+        return costs_as_much or self.barren >= most or self.led >= self.may_lead
 
     @property
     def is_disordered(self) -> bool:
@@ -242,6 +252,7 @@ def _left(session: Session, row: Survey, now: datetime) -> Reading | None:
         uuid4(),
         row.begun_at,
         min(due, row.unseen or due),  # the release before set down none
+        now,
         row.skip,
         has_passed=row.has_passed,
         is_whole=row.is_whole,
@@ -252,7 +263,7 @@ def _left(session: Session, row: Survey, now: datetime) -> Reading | None:
 
 def _new(kit: Kit, session: Session, now: datetime) -> Reading:
     due = places.due(session, by=now, account=kit.slicer.owner)
-    reading = Reading(uuid4(), now, due.number)
+    reading = Reading(uuid4(), now, due.number, now)
     if due.newest is not None:
         reading.pass_over(kit, session, now - UNLISTED, due.newest)
     return reading

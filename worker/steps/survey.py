@@ -21,7 +21,7 @@ from worker.errors import ClaimLost, ExportError, Permanent, Transient
 from worker.logs import forget, get_logger
 from worker.steps import listing, page
 from worker.steps.kit import Kit
-from worker.steps.reading import TURN, Reading, Seen, begin
+from worker.steps.reading import LEADING, TURN, Reading, Seen, begin
 
 # For so few that were not found where they must be not all of the list is read.
 FEW = 10
@@ -146,14 +146,18 @@ def _see(kit: Kit, reading: Reading, seen: Seen, jobs: Sequence[Job]) -> None:
     reading.unseen -= len(due)
     reading.counted |= due
     reading.has_found = reading.has_found or bool(due)
-    does_pay = is_new and (rows if reading.is_whole else due)
-    reading.barren = 0 if does_pay else reading.barren + 1
-    reading.leads = False
+    leads = False
     if rows and not reading.is_whole:
         ordered, pairs = page.in_order(rows)
         reading.in_order = reading.in_order[0] + ordered, reading.in_order[1] + pairs
-        if len(due) * 2 < len(rows) and reading.unseen > 0:
-            reading.leads = _find_next(kit, reading, rows) and is_new
+        if len(due) * 2 < len(rows) and reading.unseen > 0 and not reading.is_disordered:
+            leads = _find_next(kit, reading, rows) and is_new
+    if is_new and (rows if reading.is_whole else due):
+        reading.barren = 0
+    elif leads and kit.now() - reading.read_since < LEADING:
+        reading.led += 1
+    else:
+        reading.barren += 1
 
 
 def _find_next(kit: Kit, reading: Reading, rows: page.Rows) -> bool:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from urllib.parse import urljoin
@@ -23,9 +24,9 @@ TIMEOUT_SECONDS = (10.0, 60.0)  # to connect; between two pieces
 
 # What a server answers for a URL that has run out or a file that isn't there (any more).
 GONE = frozenset({403, 404, 410})
-# What it says beside that is read, if it is no more than this: then its connection stays. Many a
-# film has no captions.
-LITTLE_BYTES = 16 << 10
+# What it says beside that is read, if it is no more than this and comes so soon: then its
+# connection stays. Many a film has no captions.
+LITTLE_BYTES, LITTLE_SECONDS = 16 << 10, 1.0
 OK, PARTIAL, UNSATISFIABLE = 200, 206, 416
 
 
@@ -142,9 +143,15 @@ def _opened(
 
 
 def _read_little(reply: requests.Response) -> None:
-    length = reply.raw.length_remaining
-    if length is not None and length <= LITTLE_BYTES:
-        reply.raw.drain_conn()
+    """Read the body if it is short, and comes within a moment; else its connection is closed."""
+    length, connection = reply.raw.length_remaining, reply.raw.connection
+    if length is None or length > LITTLE_BYTES or connection is None or connection.sock is None:
+        return
+    connection.sock.settimeout(LITTLE_SECONDS)  # urllib3 sets it anew for each request
+    until = time.monotonic() + LITTLE_SECONDS
+    with suppress(HTTPError):
+        while reply.raw.read1(LITTLE_BYTES) and time.monotonic() < until:
+            pass
 
 
 def _unreachable(error: requests.RequestException | HTTPError) -> Transient:
