@@ -27,7 +27,7 @@ from worker.cloudslicer import Job, JobState
 from worker.errors import Transient
 from worker.pace import JITTER
 from worker.steps import Kit, Report, Step, Wake, look, poll
-from worker.steps.poll import COMPANY, FEW
+from worker.steps.poll import COMPANY, FEW, MOST_AT_ONCE
 from worker.steps.reading import TURN
 from worker.steps.survey import REST, REST_REFUSED
 
@@ -157,6 +157,20 @@ def test_it_is_looked_when_a_page_is_full(kit: Kit, uplynk: Listed, clock: Clock
     assert poll(kit).wakes == (Wake(Step.POLL, at=times[9]),)
     clock.time = times[9]
     assert poll(kit).facts["pages"]
+
+
+def test_what_a_reading_did_not_show_waits_for_no_company(
+    kit: Kit, uplynk: Listed, plans: Plans, clock: Clock
+) -> None:
+    kit, number = with_pages(kit, 100), MOST_AT_ONCE + COMPANY
+    exports = crowd(kit, uplynk, 300, due=0)
+    are_due(kit, exports, [clock()] * len(exports))
+    hidden = {export.job_id for export in exports[:number]}
+    uplynk.shown = lambda jobs: [job for job in jobs if job.id not in hidden]
+    poll(kit)
+    assert plans.calls["get"] == MOST_AT_ONCE
+    poll(kit)
+    assert plans.calls["get"] == number
 
 
 def are_due(kit: Kit, exports: Sequence[Export], times: Sequence[datetime]) -> None:
