@@ -8,7 +8,7 @@ with each call to the API taking 50 ms longer, which is little for a way to anot
 back (files come as before).
 
 Both ask Uplynk for all of them at once (MAX_EXPORTING). The textbook's looks at each job every 5 s.
-Ours looks at many together, POLL_MIN_SECONDS after the last time, or once a page of them is due;
+Ours looks at many together, as soon as a page of jobs is due that it saw POLL_MIN_SECONDS before;
 with 4 s it sees a job's end as late as the other does. Jobs take 8 to 12 s: were it 10 for each,
 the looks at just 10 s would find all of them done. Both ask for AAC-LC, since the emulator makes
 nothing else: of each film whose sound is another than was asked for, ours writes a line to its log.

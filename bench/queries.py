@@ -22,6 +22,7 @@ from models import State, admission, claims, places
 from models.database import open_engine
 from tests.explaining import explained
 from tests.services import postgres_server
+from worker.steps.poll import LEAST_PART
 
 FINISHED, WAITING = 1_000_000, 100_000
 REQUESTERS = 7
@@ -98,7 +99,7 @@ QUERIES: Mapping[str, Query] = {
         session, State.EXPORTING, account=ACCOUNT
     ),
     "when a tenth of them is due": lambda session, _: claims.next_due(
-        session, State.EXPORTING, account=ACCOUNT, nth=WAITING // 10
+        session, State.EXPORTING, account=ACCOUNT, nth=WAITING // LEAST_PART
     ),
 }
 

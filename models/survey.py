@@ -36,7 +36,11 @@ class Survey(Base):
     rests_until: Mapped[datetime | None]  # not read before: it was refused, or of no use
     why: Mapped[str | None] = mapped_column(Text)  # it rests
 
-    def left(self, first: datetime) -> bool:
+    def rests(self, now: datetime) -> bool:
+        """Return whether the list is let be."""
+        return self.rests_until is not None and self.rests_until > now
+
+    def has_left(self, first: datetime) -> bool:
         """Return whether there is something to go on with: it was left, or did not show all.
 
         Args:

@@ -38,8 +38,8 @@ def test_a_text_that_is_not_there_is_gone(emulator: Emulator) -> None:
 )
 def test_what_is_not_there_costs_no_connection(declared: int, sent: int, connections: int) -> None:
     head = f"HTTP/1.1 404 Not Found\r\nContent-Length: {declared}\r\n\r\n"
-    broken = Say(head.encode() + b"x" * sent, goes_on=sent == declared)
-    with raw_server(broken) as heard, FileSession(LOCAL) as session:
+    gone = Say(head.encode() + b"x" * sent, goes_on=sent == declared)
+    with raw_server(gone) as heard, FileSession(LOCAL) as session:
         for _ in range(2):
             with pytest.raises(UrlGone):
                 ask.whole(session, heard.url)

@@ -44,6 +44,12 @@ def one(kit: Kit, export: Export) -> Export:
         return session.get_one(Export, export.id)
 
 
+def are_due(kit: Kit, exports: Sequence[Export], times: Sequence[datetime]) -> None:
+    with kit.sessions.begin() as session:
+        for export, at in zip(exports, times, strict=True):
+            session.get_one(Export, export.id).due_at = at
+
+
 def wait_of(kit: Kit, export: Export) -> timedelta:
     assert export.due_at is not None
     return export.due_at - kit.now()
@@ -73,9 +79,7 @@ def test_with_few_under_way_none_waits_for_others_and_some_share_a_page(
     kit: Kit, uplynk: Listed, plans: Plans, clock: Clock
 ) -> None:
     exports = crowd(kit, uplynk, COMPANY, due=0)
-    with kit.sessions.begin() as session:
-        for export in exports[: FEW + 1]:
-            session.get_one(Export, export.id).due_at = clock()
+    are_due(kit, exports[: FEW + 1], [clock()] * (FEW + 1))
     assert poll(kit).facts == {"looked": COMPANY, "done": 0, "pages": 1}
     assert (plans.calls["list"], plans.calls["get"]) == (1, 0)
 
@@ -117,9 +121,7 @@ def test_jobs_that_are_due_one_after_the_other_are_looked_at_together(
 ) -> None:
     exports = crowd(kit, uplynk, 300, due=0)
     begun = clock()
-    with kit.sessions.begin() as session:
-        for number, export in enumerate(exports):
-            session.get_one(Export, export.id).due_at = begun + timedelta(seconds=number / 10)
+    are_due(kit, exports, [begun + timedelta(seconds=number / 10) for number in range(300)])
     while clock() - begun < timedelta(seconds=40):
         poll(kit)
         clock.move(seconds=0.2)
@@ -171,12 +173,6 @@ def test_what_a_reading_did_not_show_waits_for_no_company(
     assert plans.calls["get"] == MOST_AT_ONCE
     poll(kit)
     assert plans.calls["get"] == number
-
-
-def are_due(kit: Kit, exports: Sequence[Export], times: Sequence[datetime]) -> None:
-    with kit.sessions.begin() as session:
-        for export, at in zip(exports, times, strict=True):
-            session.get_one(Export, export.id).due_at = at
 
 
 def test_what_is_to_be_stopped_waits_for_no_company(kit: Kit, uplynk: Listed, plans: Plans) -> None:

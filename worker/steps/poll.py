@@ -36,15 +36,16 @@ def poll(kit: Kit) -> Report:
     with kit.sessions.begin() as session:
         due = places.due(session, by=begun, account=account).number
         under_way = claims.count(session, (State.EXPORTING,), account=account)
-        company_by = _company_by(kit, session, under_way)
+        has_company = due > 0 and under_way > COMPANY
+        company_by = _company_by(kit, session, due, under_way) if has_company else None
     wakes: list[Wake] = []
     # what is to be stopped waits neither for others nor for a long list
     looked = _one_by_one(kit, wakes, until=until, only=claims.IS_UNWANTED) if due else 0
-    seen, has_company = Seen(due_by=begun), under_way > COMPANY
-    if due and company_by is not None and company_by > begun:
+    seen = Seen(due_by=begun)
+    if company_by is not None and company_by > begun:
         # others are due in a moment, and all together cost less
         seen = Seen(busy_until=company_by)
-    elif due > FEW or (due and has_company):
+    elif due > FEW or has_company:
         seen = survey(kit, until=until)
     if seen.due_by is not None:
         looked += _one_by_one(kit, wakes, until=until, only=claims.DUE_BY, by=seen.due_by)
@@ -61,19 +62,19 @@ def poll(kit: Kit) -> Report:
     return Report(facts, tuple(wakes), took)
 
 
-def _company_by(kit: Kit, session: Session, under_way: int) -> datetime | None:
-    """Return until when those that are due wait for others; None if they don't."""
+def _company_by(kit: Kit, session: Session, due: int, under_way: int) -> datetime | None:
+    """Return until when so many that are due wait for others; None if they don't."""
     account = kit.slicer.owner
     first = claims.next_due(session, State.EXPORTING, account=account)
-    if first is None or under_way <= COMPANY:
+    row = session.get(Survey, account)
+    if first is None or (row is not None and row.has_left(first)):
         return None
     longest = first + kit.settings.poll_min
-    reading = session.get(Survey, account)
-    if reading is not None and reading.left(first):
-        return None
-    if reading is not None and reading.rests_until is not None and reading.rests_until > kit.now():
+    if row is not None and row.rests(kit.now()):
         return longest  # each of them costs a call
     enough = min(max(kit.page_size.size, under_way // LEAST_PART), under_way)
+    if due >= enough:
+        return None
     last = claims.next_due(session, State.EXPORTING, account=account, nth=enough)
     return longest if last is None else min(last, longest)
 

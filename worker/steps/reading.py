@@ -211,7 +211,7 @@ def begin(kit: Kit, seen: Seen) -> Reading | None:
     with kit.sessions.begin() as session:
         inserted(session, Survey(account=account, skip=0))
         row = session.get_one(Survey, account, with_for_update=True)
-        if row.rests_until is not None and row.rests_until > now:
+        if row.rests(now):
             seen.due_by = now
             return None
         if row.claimed_until is not None and row.claimed_until > now:
