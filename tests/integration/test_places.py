@@ -8,6 +8,7 @@ import pytest
 from models import Export, State, Survey, claims
 from tests.crowd import APART, Listed, crowd, every, fall_due, on_record, polled, with_pages
 from tests.factories import ACCOUNT, Clock, an_asset
+from tests.marks import repeats
 from tests.uplynk import Course, End, Killed, Plans
 from worker.cloudslicer import Job, JobState
 from worker.errors import ExportError, Permanent, Transient
@@ -79,6 +80,7 @@ def test_a_list_has_others_jobs_too_and_what_has_ended(
     assert plans.calls["list"] <= 6
 
 
+@repeats
 def test_each_is_looked_at_once_in_its_time_however_many_wait(
     kit: Kit, uplynk: Listed, plans: Plans, clock: Clock
 ) -> None:
