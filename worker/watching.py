@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -12,7 +12,7 @@ from rich.filesize import decimal
 from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, sessionmaker
 
 from models import State, admission, claims, figures
 from models.pause import EVERYBODY
@@ -95,28 +95,41 @@ def look(session: Session, account: str, *, now: datetime) -> Look:
     )
 
 
+def looks(
+    sessions: sessionmaker[Session],
+    account: str,
+    *,
+    now: Callable[[], datetime],
+    interval: float,
+    once: bool = False,
+) -> Iterator[Look]:
+    """Give one look after the other, `interval` seconds apart, without end unless it is `once`.
+
+    No transaction is open while somebody is at one, or is interrupted at it.
+    """
+    while True:
+        with sessions.begin() as session:
+            seen = look(session, account, now=now())
+        yield seen
+        if once:
+            return
+        time.sleep(interval)
+
+
 def watch(settings: AccountSettings, *, interval: float, once: bool, as_json: bool) -> None:
     """Show one look after the other, in place on a terminal, and else one below the other."""
     console = tables.console()
     with opened(settings, reads=True) as (sessions, now):
-
-        def looks() -> Iterator[Look]:
-            while True:
-                with sessions.begin() as session:
-                    yield look(session, settings.uplynk_user_id, now=now())
-                if once:
-                    return
-                time.sleep(interval)
-
+        seen = looks(sessions, settings.uplynk_user_id, now=now, interval=interval, once=once)
         if as_json:
-            for each in looks():
+            for each in seen:
                 click.echo(json.dumps(as_values(each)))
         elif once or not console.is_terminal:
-            for each in looks():
+            for each in seen:
                 console.print(picture(each))
         else:
             with Live(console=console, auto_refresh=False, screen=False) as live:
-                for each in looks():
+                for each in seen:
                     live.update(picture(each), refresh=True)
 
 

@@ -6,10 +6,13 @@ from typing import Any
 from uuid import uuid4
 
 from rich.console import Console
+from sqlalchemy import QueuePool
 from sqlalchemy.orm import Session, sessionmaker
 
 from models import State, admission
+from models.database import open_sessions
 from models.pause import EVERYBODY
+from tests.engines import opened
 from tests.factories import ACCOUNT, make_export
 from worker import watching
 
@@ -95,3 +98,12 @@ def test_a_look_tells_what_is_under_way(sessions: Sessions) -> None:
     assert values["states"] == {"requested": 5, "submitting": 1, "exporting": 2, "downloading": 3}
     assert (values["window"], values["seconds_left"]) == (3, 9900)
     assert values["seconds_until_a_job_is_erased"] == 3600
+
+
+def test_nothing_is_open_while_somebody_is_at_a_look(database_url: str) -> None:
+    with opened(database_url) as engine:
+        looks = watching.looks(open_sessions(engine), ACCOUNT, now=lambda: NOW, interval=0)
+        assert isinstance(engine.pool, QueuePool)
+        for _ in range(2):
+            assert next(looks).window == 0
+            assert engine.pool.checkedout() == 0
