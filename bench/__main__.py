@@ -57,6 +57,7 @@ def _lag(size: float, _most: int | None) -> Iterator[Any]:
     for jobs in LAG_JOBS:
         for seconds in lag.DURATIONS:
             yield lag.measured(seconds, _of(jobs, size))
+    yield lag.measured(lag.DURATIONS[-1], 1, least=lag.LONG_LEAST_SECONDS)
 
 
 def _queries(size: float, _most: int | None) -> Iterator[Any]:

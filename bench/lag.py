@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 from math import ceil
 from pathlib import Path
 from random import Random
@@ -39,6 +40,8 @@ TEXTBOOK_SECONDS = 5.0
 # So many are alone, each after the other, and take up to a tenth less: one would tell of chance.
 ALONE = 10
 DURATIONS = (10.0, 60.0, 600.0, 3600.0)
+# What POLL_MIN_SECONDS is; and what it may be where only long jobs run, and calls are to be few.
+LEAST_SECONDS, LONG_LEAST_SECONDS = 5.0, 90.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,7 @@ class Lag:
     Attributes:
         seconds: how long each job takes.
         jobs: how many there were at once.
+        poll_min_seconds: POLL_MIN_SECONDS.
         mean_lag_seconds: from a job's end until that was on record, on average.
         worst_lag_seconds: the longest of these.
         bound_seconds: what is promised: a tenth of the duration, POLL_MIN_SECONDS and a sweep.
@@ -57,6 +61,7 @@ class Lag:
 
     seconds: float
     jobs: int
+    poll_min_seconds: float
     mean_lag_seconds: float
     worst_lag_seconds: float
     bound_seconds: float
@@ -72,14 +77,22 @@ class Play:
         folder: for the kit.
         seconds: how long each job takes.
         jobs: how many there are.
+        least: POLL_MIN_SECONDS.
     """
 
     def __init__(
-        self, sessions: sessionmaker[Session], folder: Path, *, seconds: float, jobs: int
+        self,
+        sessions: sessionmaker[Session],
+        folder: Path,
+        *,
+        seconds: float,
+        jobs: int,
+        least: float,
     ) -> None:
         self._clock, self._plans = Clock(), Plans()
         self._uplynk = Uplynk(self._clock, course=self._plans)
-        self._kit = replace(make_kit(sessions, folder, now=self._clock), slicer=self._uplynk)
+        kit = make_kit(sessions, folder, now=self._clock, poll_min_seconds=least)
+        self._kit = replace(kit, slicer=self._uplynk)
         self._duration = timedelta(seconds=seconds)
         random = Random(1)
         # the last one first
@@ -110,6 +123,7 @@ class Play:
         return Lag(
             seconds=seconds,
             jobs=jobs,
+            poll_min_seconds=settings.poll_min_seconds,
             mean_lag_seconds=mean(lags),
             worst_lag_seconds=max(lags),
             bound_seconds=settings.poll_ratio * seconds + least,
@@ -182,15 +196,15 @@ class Play:
             return [(str(job_id), at) for job_id, at in rows]
 
 
-def measured(seconds: float, jobs: int) -> Lag:
-    """Measure with so many jobs that take so long."""
+def measured(seconds: float, jobs: int, *, least: float = LEAST_SECONDS) -> Lag:
+    """Measure with so many jobs that take so long, where POLL_MIN_SECONDS is `least`."""
     with _sessions() as sessions, TemporaryDirectory() as folder:
+        play = partial(Play, sessions, Path(folder), jobs=jobs, least=least)
         if jobs > 1:
-            return Play(sessions, Path(folder), seconds=seconds, jobs=jobs).run()
+            return play(seconds=seconds).run()
         lags = []
         for n in range(ALONE):
-            shorter = seconds * (1 - 0.1 * n / ALONE)
-            lags.append(Play(sessions, Path(folder), seconds=shorter, jobs=1).run())
+            lags.append(play(seconds=seconds * (1 - 0.1 * n / ALONE)).run())
             with sessions.begin() as session:
                 session.execute(delete(Export))
         return replace(
@@ -215,11 +229,12 @@ def _sessions() -> Iterator[sessionmaker[Session]]:
 @click.command()
 @click.option("--seconds", multiple=True, type=float, default=DURATIONS, show_default=True)
 @click.option("--jobs", multiple=True, type=int, default=(1, 100, 1000), show_default=True)
-def main(seconds: tuple[float, ...], jobs: tuple[int, ...]) -> None:
+@click.option("--least", default=LEAST_SECONDS, show_default=True, help="POLL_MIN_SECONDS.")
+def main(seconds: tuple[float, ...], jobs: tuple[int, ...], least: float) -> None:
     """Print a JSON line for each duration and number of jobs."""
     for number in jobs:
         for each in seconds:
-            click.echo(json.dumps(asdict(measured(each, number))))
+            click.echo(json.dumps(asdict(measured(each, number, least=least))))
 
 
 if __name__ == "__main__":

@@ -71,7 +71,12 @@ def lifecycle(rows: Sequence[Row], path: Path) -> None:
 
 
 def lag(rows: Sequence[Row], path: Path) -> None:
-    """Draw how late it is seen, and how many calls a job takes, by its duration."""
+    """Draw how late it is seen, and how many calls a job takes, by its duration.
+
+    Of the lines with other POLL_MIN_SECONDS none is drawn but those with the least.
+    """
+    least = min(row["poll_min_seconds"] for row in rows)
+    rows = [row for row in rows if row["poll_min_seconds"] == least]
     figure = Figure(figsize=(10, 3.6), layout="constrained")
     late, calls = figure.subplots(1, 2)
     for jobs in sorted({row["jobs"] for row in rows}):

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from operator import itemgetter
 from statistics import median
 from typing import Any
 
@@ -137,6 +138,7 @@ def lag(rows: Sequence[Row]) -> str:
         *(
             "a job takes",
             "jobs",
+            "`POLL_MIN_SECONDS`",
             "late on average, as a part of that",
             "at worst, s",
             "promised, s",
@@ -147,13 +149,14 @@ def lag(rows: Sequence[Row]) -> str:
         [
             f"{row['seconds']:,g} s",
             f"{row['jobs']:,}",
+            f"{row['poll_min_seconds']:g}",
             shown(row["mean_lag_seconds"] / row["seconds"]),
             shown(row["worst_lag_seconds"]),
             shown(row["bound_seconds"]),
             shown(row["calls_per_job"]),
             shown(row["textbook_calls_per_job"]),
         ]
-        for row in sorted(rows, key=lambda row: (row["seconds"], row["jobs"]))
+        for row in sorted(rows, key=itemgetter("seconds", "jobs", "poll_min_seconds"))
     ]
     return table(head, lines)
 
