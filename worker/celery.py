@@ -1,12 +1,11 @@
 """The Celery application: broker, queues, routes, and the timer of each worker.
 
-All of Celery's policy stands here, and `tests/unit/test_celery_policy.py` reads it back.
+All of Celery's policy stands here and in `strategy`, and `tests/unit/test_celery_policy.py` reads
+it back.
 """
 
-import logging
 import os
 import signal
-from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
@@ -28,13 +27,11 @@ from celery.signals import (
     worker_shutting_down,
 )
 from celery.utils.log import mlevel
-from celery.worker.request import Request
-from celery.worker.strategy import default as default_strategy
 from click.core import ParameterSource
 from kombu.entity import Exchange, Queue
 from kombu.exceptions import OperationalError
 
-from worker import logs, parent, rendezvous, shown, tracing, transport
+from worker import logs, parent, rendezvous, tracing, transport
 from worker.alarm import Alarm
 from worker.errors import SettingsError, Transient
 from worker.metrics.endpoint import Endpoint, serve
@@ -47,9 +44,6 @@ from worker.tally import Tally
 
 EXPORTS = "exports"  # short steps: none of them waits for anything but one answer
 DOWNLOADS = "downloads"  # long ones
-
-# What a message holds: positional and keyword arguments, and what to do afterwards.
-_PARTS = (list | tuple, dict, dict | None)
 
 # The tasks that are woken, beside those that a CMS sends.
 WAKE_UPS = frozenset(map(str, Step)) - {str(Step.CREATE), str(Step.CANCEL), str(Step.RETRY)}
@@ -286,53 +280,6 @@ def broker_errors(app: Celery) -> tuple[type[BaseException], ...]:
     """Return what may be raised where the broker is away: kombu's own, and its transport's."""
     transport = app.connection_for_write().transport
     return (OperationalError, *transport.connection_errors, *transport.channel_errors)
-
-
-def careful(task: Any, app: Celery, consumer: Any, **options: Any) -> Callable[..., None]:  # noqa: ANN401  (Celery's)
-    """Return Celery's way of taking a task's messages, for those that are calls of it.
-
-    What Flower and the log tell of their arguments is not up to who sent them.
-    Celery takes any JSON for one: a body such as `null` ends the worker, and then the next one that
-    is given it.
-    """
-    take = default_strategy(task, app, consumer, **options)
-
-    def handle(message: Any, body: Any, ack: Any, reject: Any, *more: Any, **rest: Any) -> None:  # noqa: ANN401  (same)
-        if _is_call(message.payload):
-            arguments, named = _arguments(message.payload)
-            told = {"argsrepr": shown.positional(arguments), "kwargsrepr": shown.named(named)}
-            message.headers = {**(message.headers or {}), **told}
-            take(message, body, ack, reject, *more, **rest)
-        else:
-            _log.error("message thrown away: no call", task=task.name)
-            reject(logging.getLogger(__name__), consumer.connection_errors, False)  # noqa: FBT003  (not put back)
-
-    return handle
-
-
-def _is_call(payload: object) -> bool:
-    """Return whether the payload is one of Celery's message protocol 2, or 1."""
-    if isinstance(payload, list) and len(payload) == len(_PARTS):
-        return all(isinstance(*pair) for pair in zip(payload, _PARTS, strict=True))
-    if not isinstance(payload, dict):
-        return False
-    arguments, named = payload.get("args"), payload.get("kwargs")
-    return {"id", "task"} <= payload.keys() and (type(arguments), type(named)) == (list, dict)
-
-
-def _arguments(payload: Any) -> tuple[Any, Any]:  # noqa: ANN401  (that of a call)
-    if isinstance(payload, list):
-        return payload[0], payload[1]
-    return payload["args"], payload["kwargs"]
-
-
-class Told(Request):
-    """A message in a worker's hands, of which `inspect` tells no more than Flower's events do."""
-
-    def info(self, safe: bool = False) -> Any:  # noqa: ANN401, FBT002  (Celery's)
-        """Return what it is."""
-        del safe
-        return super().info(safe=True)
 
 
 def _settings() -> Settings:

@@ -83,8 +83,8 @@ class ExportTask(Task):
     """
 
     abstract = True
-    Strategy = "worker.celery:careful"
-    Request = "worker.celery:Told"
+    Strategy = "worker.strategy:careful"
+    Request = "worker.strategy:Told"
     throws = (InvalidRequest, Transient, Permanent)  # said in one line, without a traceback
 
     def __call__(self, *args: Any, **kwargs: Any) -> Mapping[str, object]:  # noqa: ANN401  (Celery's)

@@ -30,7 +30,8 @@ from worker.cloudslicer.allowance import Allowance, Kind
 from worker.steps import Kit, Step, Wake, create, ledger, submit, sweep
 from worker.steps.crew import LANES, Crew
 from worker.steps.governor import Governor
-from worker.steps.submit import A_MOMENT, MOST_AT_ONCE, MOST_TOGETHER
+from worker.steps.message import MOST_AT_ONCE, MOST_TOGETHER
+from worker.steps.submit import A_MOMENT
 
 Sessions = sessionmaker[Session]
 

@@ -16,6 +16,7 @@ from worker.celery import DOWNLOADS, EXPORTS, Census, Reporter, Rouser, Teller, 
 from worker.errors import InvalidRequest, Permanent, SettingsError, Transient
 from worker.settings import Settings
 from worker.steps import Step
+from worker.strategy import Told, careful
 
 ACCOUNT = {"UPLYNK_USER_ID": "e" * 32, "UPLYNK_API_KEY": "emulator-key"}
 
@@ -91,8 +92,9 @@ def test_what_is_expected_is_said_without_a_traceback(app: Celery) -> None:
 
 def test_what_is_told_of_a_message_is_not_up_to_who_sent_it(app: Celery) -> None:
     for step in Step:
-        assert app.tasks[str(step)].Strategy == "worker.celery:careful"
-        assert app.tasks[str(step)].Request == "worker.celery:Told"
+        task = app.tasks[str(step)]
+        for named, meant in ((task.Strategy, careful), (task.Request, Told)):
+            assert named == f"{meant.__module__}:{meant.__name__}"
 
 
 def test_each_worker_has_a_timer_of_its_own(app: Celery) -> None:
