@@ -6,8 +6,8 @@ real ones, on PostgreSQL; what is missing is the time that calls, messages and s
 alone (ten, one after the other, that take up to a tenth less) or in company: all of them begin, one
 by one, while the first one lasts.
 
-A textbook's worker that looks every 5 s is late by 5 s at the most, and calls as often as 5 s go
-into the duration, in whatever company. That is reckoned, and no measurement.
+A textbook's worker that looks every POLL_MIN_SECONDS is late by these at the most, and calls as
+often as they go into the duration, in whatever company. That is reckoned, and no measurement.
 """
 
 import json
@@ -36,7 +36,6 @@ from worker.cloudslicer import JobState
 from worker.steps import Step, poll
 
 TICK = timedelta(seconds=0.2)  # the worker looks at its alarm so often
-TEXTBOOK_SECONDS = 5.0
 # So many are alone, each after the other, and take up to a tenth less: one would tell of chance.
 ALONE = 10
 DURATIONS = (10.0, 60.0, 600.0, 3600.0)
@@ -56,7 +55,7 @@ class Lag:
         worst_lag_seconds: the longest of these.
         bound_seconds: what is promised: a tenth of the duration, POLL_MIN_SECONDS and a sweep.
         calls_per_job: made to Uplynk for all looks at all jobs.
-        textbook_calls_per_job: of a worker that looks every 5 s; reckoned.
+        textbook_calls_per_job: of a worker that looks every POLL_MIN_SECONDS; reckoned.
     """
 
     seconds: float
@@ -118,7 +117,7 @@ class Play:
             self._wake(now)
         lags = [(at - ended[job_id]).total_seconds() for job_id, at in self._found()]
         settings = self._kit.settings
-        least = settings.poll_min_seconds + settings.sweep_seconds
+        besides = settings.poll_min_seconds + settings.sweep_seconds
         seconds = self._duration.total_seconds()
         return Lag(
             seconds=seconds,
@@ -126,9 +125,9 @@ class Play:
             poll_min_seconds=settings.poll_min_seconds,
             mean_lag_seconds=mean(lags),
             worst_lag_seconds=max(lags),
-            bound_seconds=settings.poll_ratio * seconds + least,
+            bound_seconds=settings.poll_ratio * seconds + besides,
             calls_per_job=(self._plans.calls["get"] + self._plans.calls["list"]) / jobs,
-            textbook_calls_per_job=ceil(seconds / TEXTBOOK_SECONDS),
+            textbook_calls_per_job=ceil(seconds / settings.poll_min_seconds),
         )
 
     def _next_times(self) -> Iterator[datetime]:

@@ -7,7 +7,7 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from bench.tables import CPU, LIFECYCLE, OURS, RATE, TEXTBOOK, Row, by_place, middle
+from bench.tables import CPU, LIFECYCLE, OURS, RATE, TEXTBOOK, Row, by_place, middle, with_few_looks
 
 mpl.use("agg")
 
@@ -56,7 +56,7 @@ def waiting(rows: Sequence[Row], path: Path) -> None:
 def lifecycle(rows: Sequence[Row], path: Path) -> None:
     """Draw exports a second, and CPU an export, by the pool and how far Uplynk is."""
     figure = Figure(figsize=(10, 3), layout="constrained")
-    places = by_place(rows)
+    places = by_place(with_few_looks(rows))
     for axes, name in zip(figure.subplots(1, 2), (RATE, CPU), strict=True):
         for place, here in enumerate(places.values()):
             for shift, (whose, colour) in enumerate(COLOURS.items()):
@@ -73,7 +73,7 @@ def lifecycle(rows: Sequence[Row], path: Path) -> None:
 def lag(rows: Sequence[Row], path: Path) -> None:
     """Draw how late it is seen, and how many calls a job takes, by its duration.
 
-    Of the lines with other POLL_MIN_SECONDS none is drawn but those with the least.
+    Only the lines with the shortest POLL_MIN_SECONDS are drawn.
     """
     least = min(row["poll_min_seconds"] for row in rows)
     rows = [row for row in rows if row["poll_min_seconds"] == least]
@@ -86,7 +86,12 @@ def lag(rows: Sequence[Row], path: Path) -> None:
         _line(calls, here, lambda row: row["calls_per_job"], label=named)
     reckoned = sorted(rows, key=lambda row: row["seconds"])
     _line(late, reckoned, lambda row: row["bound_seconds"] / row["seconds"], label="promised")
-    _line(calls, reckoned, lambda row: row["textbook_calls_per_job"], label="textbook, each 5 s")
+    _line(
+        calls,
+        reckoned,
+        lambda row: row["textbook_calls_per_job"],
+        label=f"textbook, each {least:g} s",
+    )
     late.set_title("the longest lag, as a part of the job's duration")
     calls.set_title("calls a job")
     for axes in (late, calls):

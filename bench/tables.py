@@ -10,6 +10,7 @@ Row = Mapping[str, Any]
 
 OURS, TEXTBOOK = "ours", "textbook"
 RATE, CPU = "exports a second", "CPU of the worker, ms an export"
+CALLS, LAG = "calls to Uplynk an export", "seconds from a job's end to the look that saw it"
 # From here on a number needs no places, one, or two; below that two digits are shown.
 BOUNDS = ((100.0, ",.0f"), (10.0, ".1f"), (1.0, ".2f"))
 # A ratio up to this is shown as a fraction.
@@ -78,13 +79,15 @@ _WAITING: Mapping[str, Callable[[Row], float]] = {
 LIFECYCLE: Mapping[str, Callable[[Row], float]] = {
     RATE: lambda row: row["exports"] / row["wall_seconds"],
     CPU: lambda row: 1000 * row["cpu_seconds"] / row["exports"],
-    "calls to Uplynk an export": lambda row: row["calls"] / row["exports"],
+    CALLS: lambda row: row["calls"] / row["exports"],
     "SQL statements an export": lambda row: row["statements"] / row["exports"],
     "transactions an export": lambda row: row["transactions"] / row["exports"],
     "memory of the worker at its most, MiB": lambda row: row["peak_mib"],
-    "seconds from a job's end to the look that saw it": lambda row: row["lag_seconds"],
+    LAG: lambda row: row["lag_seconds"],
     "the longest of these": lambda row: row["worst_lag_seconds"],
 }
+
+_LOOKS = (RATE, CPU, CALLS, LAG)
 
 _DEATH: Mapping[str, Callable[[Row], float]] = {
     "seconds to the first look at a job, at worst": lambda row: max(row["first_seconds"]),
@@ -107,11 +110,33 @@ def lifecycle(rows: Sequence[Row]) -> str:
     first = rows[0]
     head = f"{first['exports']:,} exports of {first['size_bytes']:,} bytes"
     lines = []
-    for named, here in by_place(rows).items():
+    for named, here in by_place(with_few_looks(rows)).items():
         runs = sum(row["by"] == OURS for row in here)
         lines.append([f"**{named}**, runs of each: {runs}", "", "", ""])
         lines += beside(here, LIFECYCLE)
-    return _with_others(table([head, OURS, TEXTBOOK, "ours to textbook"], lines), rows)
+    text = table([head, OURS, TEXTBOOK, "ours to textbook"], lines)
+    return _with_others(f"{text}\n\n{_by_looks(rows)}", rows)
+
+
+def with_few_looks(rows: Sequence[Row]) -> list[Row]:
+    """Return those runs of a lifecycle in which each of the two looks at a job the least often."""
+    longest = dict[str, float]()
+    for row in rows:
+        longest[row["by"]] = max(row["look_seconds"], longest.get(row["by"], 0))
+    return [row for row in rows if row["look_seconds"] == longest[row["by"]]]
+
+
+def _by_looks(rows: Sequence[Row]) -> str:
+    """Return the table of what it costs to look more often, and what it brings, near Uplynk."""
+    runs = defaultdict[tuple[str, str, float], list[Row]](list)
+    for row in rows:
+        if not row["far_ms"]:
+            runs[row["pool"], row["by"], row["look_seconds"]].append(row)
+    lines = [
+        [pool, whose, f"{looks:g}", *(shown(median(map(LIFECYCLE[name], here))) for name in _LOOKS)]
+        for (pool, whose, looks), here in runs.items()
+    ]
+    return table(["with", "by", "`POLL_MIN_SECONDS`, or looks each", *_LOOKS], lines)
 
 
 def by_place(rows: Sequence[Row]) -> dict[str, list[Row]]:
@@ -143,7 +168,7 @@ def lag(rows: Sequence[Row]) -> str:
             "at worst, s",
             "promised, s",
         ),
-        *("calls a job", "textbook's, each 5 s"),
+        *("calls a job", "textbook's, each `POLL_MIN_SECONDS`"),
     ]
     lines = [
         [

@@ -25,7 +25,7 @@ _LEAST_ROOM_BYTES = 1 << 30
 MOST_BYTES = 1 << 20
 
 # What holds little is emptied row by row: to truncate a table makes new files for it and each of
-# its indexes, some 40 ms for all of ours. What comes after fills the holes.
+# its indexes, some 40 ms for all of ours.
 LITTLE_BYTES = 1 << 18
 
 _LIKE = SQL("""

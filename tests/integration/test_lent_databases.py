@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import func, insert, select
+from sqlalchemy import func, insert, select, text
 
 from models import State
 from models.base import Base
@@ -26,6 +26,13 @@ def copies() -> Iterator[Copies]:
     made.close()
 
 
+def number_of(url: str) -> int:
+    """Return what PostgreSQL knows the database by, whatever its name is."""
+    number = "SELECT oid FROM pg_database WHERE datname = current_database()"
+    with sessions_on(url) as sessions, sessions.begin() as session:
+        return int(session.execute(text(number)).scalar_one())
+
+
 def wrote(url: str, lines: int) -> int:
     """Put an export with as many lines of history on record; returns the first one's number."""
     with sessions_on(url) as sessions, sessions.begin() as session:
@@ -39,9 +46,12 @@ def wrote(url: str, lines: int) -> int:
 
 @pytest.mark.parametrize("size_bytes", [LINE_BYTES, 2 * LITTLE_BYTES])
 def test_nothing_is_left_for_the_next(copies: Copies, tmp_path: Path, size_bytes: int) -> None:
+    lent = set()
     for _ in range(3):
         with copies.one(tmp_path) as url:
+            lent.add(number_of(url))
             assert wrote(url, size_bytes // LINE_BYTES) == 1
+    assert len(lent) == 1
     with copies.one(tmp_path) as url, sessions_on(url) as sessions, sessions.begin() as session:
         for table in Base.metadata.sorted_tables:
             assert session.scalar(select(func.count()).select_from(table)) == 0, table.name

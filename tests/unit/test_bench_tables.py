@@ -90,11 +90,14 @@ def test_what_others_had_of_the_machine_is_said() -> None:
     assert disturbed.endswith("Others had up to 1.2 of the machine's cores meanwhile.")
 
 
-def lifecycle(by: str, pool: str, cpu_seconds: float, *, far_ms: int = 0) -> dict[str, object]:
+def lifecycle(
+    by: str, pool: str, cpu_seconds: float, *, far_ms: int = 0, look_seconds: float = 5.0
+) -> dict[str, object]:
     return {
         "by": by,
         "pool": pool,
         "far_ms": far_ms,
+        "look_seconds": look_seconds,
         "exports": 500,
         "size_bytes": 1_000_000,
         "wall_seconds": 20.0,
@@ -127,6 +130,15 @@ def test_runs_far_from_uplynk_are_a_part_of_their_own() -> None:
     assert found
     assert cells(near, "CPU of the worker, ms an export") == ["10.0", "", ""]
     assert cells(far, "CPU of the worker, ms an export") == ["12.0", "", ""]
+
+
+def test_runs_with_more_looks_are_a_table_of_their_own() -> None:
+    runs = [lifecycle("ours", "threads", 5.0), lifecycle("textbook", "threads", 6.0)]
+    runs += [lifecycle("ours", "threads", cpu, look_seconds=1.0) for cpu in (7.0, 8.0, 50.0)]
+    beside, _, by_looks = tables.lifecycle(runs).partition("| with | by |")
+    assert cells(beside, "CPU of the worker, ms an export") == ["10.0", "12.0", "0.83"]
+    assert cells(by_looks, "threads | ours | 1") == ["ours", "1", "25.0", "16.0", "1.10", "2.50"]
+    assert cells(by_looks, "threads | textbook | 5")[3] == "12.0"
 
 
 def test_a_death_is_told_by_its_worst_round() -> None:
