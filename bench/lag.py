@@ -33,14 +33,16 @@ from tests.factories import ACCOUNT, Clock, an_asset, make_export, make_kit
 from tests.services import postgres_server
 from tests.uplynk import Plans, Uplynk
 from worker.cloudslicer import JobState
+from worker.settings import Settings
 from worker.steps import Step, poll
 
 TICK = timedelta(seconds=0.2)  # the worker looks at its alarm so often
 # So many are alone, each after the other, and take up to a tenth less: one would tell of chance.
 ALONE = 10
 DURATIONS = (10.0, 60.0, 600.0, 3600.0)
-# What POLL_MIN_SECONDS is; and what it may be where only long jobs run, and calls are to be few.
-LEAST_SECONDS, LONG_LEAST_SECONDS = 5.0, 90.0
+LEAST_SECONDS: float = Settings.model_fields["poll_min_seconds"].default
+# What POLL_MIN_SECONDS may be where only long jobs run, and calls are to be few.
+LONG_LEAST_SECONDS = 90.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,7 +93,7 @@ _LOOKED = text(
 _STORED = text("UPDATE textbook SET state = 'stored', stored_at = now() WHERE job_id = :job_id")
 
 
-@app.task(name="textbook.create")  # type: ignore[untyped-decorator]
+@app.task(name="textbook.create")  # type: ignore[untyped-decorator]  # Celery has no types
 def create(asset: str) -> None:
     """Ask for an export of the asset, and have its job polled."""
     job = slicer().create_export(asset, aaclc=True)
@@ -102,7 +102,7 @@ def create(asset: str) -> None:
     poll.apply_async((job.id,), countdown=INTERVAL_SECONDS)
 
 
-@app.task(name="textbook.poll", bind=True, max_retries=None)  # type: ignore[untyped-decorator]
+@app.task(name="textbook.poll", bind=True, max_retries=None)  # type: ignore[untyped-decorator]  # same
 def poll(self: Task, job_id: str) -> None:
     """Look at one job; again after the interval, unless it has ended."""
     job = slicer().get_job(job_id)
@@ -114,7 +114,7 @@ def poll(self: Task, job_id: str) -> None:
         raise self.retry(countdown=INTERVAL_SECONDS)
 
 
-@app.task(  # type: ignore[untyped-decorator]
+@app.task(  # type: ignore[untyped-decorator]  # same
     name="textbook.download", autoretry_for=(requests.RequestException,), retry_backoff=True
 )
 def download(job_id: str, url: str) -> None:

@@ -111,4 +111,5 @@ def _is_count(value: object) -> bool:
 
 
 def _is_span(value: object) -> bool:
+    # neither a bool, which isinstance would let pass, nor a subclass; mypy does not follow that
     return type(value) in (int, float) and math.isfinite(value) and value >= 0  # type: ignore[arg-type, operator]

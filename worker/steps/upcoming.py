@@ -61,5 +61,5 @@ def later(kit: Kit) -> tuple[Wake, ...]:
             claims.next_due(session, state, account=kit.slicer.owner)
             for state in (State.SUBMITTING, State.REQUESTED)
         ]
-    times_due = [time for time in times if time is not None and time > kit.now()]
-    return (Wake(Step.SUBMIT, at=min(times_due)),) if times_due else ()
+    to_come = [time for time in times if time is not None and time > kit.now()]
+    return (Wake(Step.SUBMIT, at=min(to_come)),) if to_come else ()
