@@ -22,7 +22,7 @@ from models import State, admission, claims, places
 from models.database import open_engine
 from tests.explaining import explained
 from tests.services import postgres_server
-from worker.steps.poll import LEAST_PART
+from worker.steps.survey import LEAST_PART
 
 FINISHED, WAITING = 1_000_000, 100_000
 REQUESTERS = 7

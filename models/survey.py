@@ -15,8 +15,8 @@ class Survey(Base):
     It passes over what is surely not due; it `is_whole` where the list turned out to be in another
     order, or did not show what it should. Who reads holds `claim` from page to page, until
     `claimed_until`. Who makes room for other steps gives it back at once, and the next to read goes
-    on at `skip`. Between two readings `begun_at` is null, and `claimed_until` says when the last
-    one ended.
+    on at `skip`; none does before `claimed_until` where it pauses. Between two readings `begun_at`
+    is null, and `claimed_until` says when the last one ended, or until when it pauses.
     """
 
     __tablename__ = "surveys"

@@ -29,7 +29,7 @@ from worker.pace import JITTER
 from worker.steps import Kit, Report, Step, Wake, look, poll
 from worker.steps.poll import COMPANY, FEW, MOST_AT_ONCE
 from worker.steps.reading import TURN
-from worker.steps.survey import REST, REST_REFUSED
+from worker.steps.survey import PAUSING, REST, REST_REFUSED
 
 SOON, LATEST = timedelta(seconds=59), AGE / 10
 
@@ -48,6 +48,13 @@ def are_due(kit: Kit, exports: Sequence[Export], times: Sequence[datetime]) -> N
     with kit.sessions.begin() as session:
         for export, at in zip(exports, times, strict=True):
             session.get_one(Export, export.id).due_at = at
+
+
+def are_made(kit: Kit, exports: Sequence[Export], at: datetime) -> None:
+    """Have their jobs made one after the other, from then on."""
+    with kit.sessions.begin() as session:
+        for number, export in enumerate(exports):
+            session.get_one(Export, export.id).job_created_at = at + number * APART
 
 
 def wait_of(kit: Kit, export: Export) -> timedelta:
@@ -136,8 +143,8 @@ def test_jobs_that_are_due_one_after_the_other_are_looked_at_together(
         (60, 10, 10, True),  # a page is full
         (400, 10, 39, False),
         (400, 10, 40, True),  # it is a part of very many
-        (COMPANY + 2, 100, COMPANY + 1, False),
-        (COMPANY + 2, 100, COMPANY + 2, True),  # there are no others to wait for
+        (COMPANY + 2, 100, COMPANY // 2, False),
+        (COMPANY + 2, 100, COMPANY // 2 + 1, True),  # it is half of all
     ],
 )
 def test_company_is_waited_for_no_longer_than_it_saves_calls(
@@ -173,6 +180,73 @@ def test_what_a_reading_did_not_show_waits_for_no_company(
     assert plans.calls["get"] == MOST_AT_ONCE
     poll(kit)
     assert plans.calls["get"] == number
+
+
+@pytest.fixture
+def young(kit: Kit, uplynk: Listed) -> list[Export]:
+    """Give three pages of jobs that were made just now, the oldest first; none is due."""
+    exports = crowd(kit, uplynk, 300, due=0)
+    are_made(kit, exports, kit.now() - kit.settings.poll_min)
+    return exports
+
+
+def test_young_jobs_are_seen_part_by_part_with_pauses(
+    kit: Kit, plans: Plans, clock: Clock, young: list[Export]
+) -> None:
+    fall_due(kit, young)
+    begun, pause = clock(), PAUSING * kit.settings.poll_min * (100 / 300)
+    for page in (young[200:], young[100:200]):
+        goes_on = clock() + pause
+        report = poll(kit)
+        assert report.facts == {"looked": 100, "done": 0, "pages": 1}
+        assert [one(kit, export).polls for export in page] == [1] * 100
+        assert [wake.at for wake in report.wakes] == [goes_on]
+        clock.move(seconds=pause.total_seconds() / 2)
+        idle = poll(kit)  # another message, or worker
+        assert (idle.facts["looked"], [wake.at for wake in idle.wakes]) == (0, [goes_on])
+        clock.time = goes_on
+    assert poll(kit).facts == {"looked": 100, "done": 0, "pages": 1}
+    assert {export.polls for export in every(kit)} == {1}
+    assert (plans.calls["list"], plans.calls["get"]) == (3, 0)
+    first = begun + kit.settings.poll_min
+    due_at = [one(kit, export).due_at for export in (young[200], young[100], young[0])]
+    assert due_at == [first, first + pause, first + 2 * pause]
+
+
+def test_a_reading_that_showed_a_part_of_young_jobs_is_not_followed_by_another_at_once(
+    kit: Kit, clock: Clock, young: list[Export]
+) -> None:
+    fall_due(kit, young[200:])
+    goes_on = clock() + PAUSING * kit.settings.poll_min * (100 / 300)
+    assert poll(kit).facts == {"looked": 100, "done": 0, "pages": 1}
+    clock.move(seconds=0.01)
+    are_due(kit, young[:200], [clock()] * 200)
+    assert [wake.at for wake in poll(kit).wakes] == [goes_on]
+    assert {one(kit, export).polls for export in young[:200]} == {0}
+    clock.time = goes_on
+    assert poll(kit).facts["pages"]
+
+
+def test_behind_less_than_a_part_of_young_jobs_there_is_no_pause(
+    kit: Kit, clock: Clock, young: list[Export]
+) -> None:
+    fall_due(kit, young[201:])
+    assert poll(kit).facts == {"looked": 100, "done": 0, "pages": 1}
+    clock.move(seconds=0.01)
+    are_due(kit, young[:200], [clock()] * 200)
+    assert poll(kit).facts["pages"]
+
+
+def test_behind_the_last_of_young_jobs_there_is_no_pause(
+    kit: Kit, uplynk: Listed, clock: Clock
+) -> None:
+    exports = crowd(kit, uplynk, 100)
+    are_made(kit, exports, kit.now() - kit.settings.poll_min)
+    (wake,) = poll(kit).wakes
+    assert wake.at == clock() + kit.settings.poll_min
+    (more,) = crowd(kit, uplynk, 1)
+    poll(kit)
+    assert one(kit, more).polls == 1
 
 
 def test_what_is_to_be_stopped_waits_for_no_company(kit: Kit, uplynk: Listed, plans: Plans) -> None:
@@ -255,10 +329,24 @@ def test_a_list_that_gives_no_answer_is_let_be_as_well(
     kit: Kit, uplynk: Listed, plans: Plans, clock: Clock
 ) -> None:
     crowd(kit, uplynk, 60)
-    plans.plan("list", Course(End.UNHEARD))
+    for course in 2 * [Course(End.UNHEARD)]:
+        plans.plan("list", course)
     polled(kit, clock)
     assert {(export.polls, export.attempts) for export in every(kit)} == {(1, 0)}
-    assert (plans.calls["list"], plans.calls["get"]) == (1, 60)
+    assert (plans.calls["list"], plans.calls["get"]) == (2, 60)
+
+
+@pytest.mark.parametrize("failing", [0, 1, 2])
+def test_a_page_that_gives_no_answer_once_is_asked_for_again(
+    kit: Kit, uplynk: Listed, plans: Plans, failing: int
+) -> None:
+    crowd(kit, uplynk, 300)
+    for course in (*[Course()] * failing, Course(End.UNHEARD)):
+        plans.plan("list", course)
+    assert poll(kit).facts == {"looked": 300, "done": 0, "pages": 3}
+    assert {export.polls for export in every(kit)} == {1}
+    assert (plans.calls["list"], plans.calls["get"]) == (4, 0)
+    assert on_record(kit).rests_until is None
 
 
 def test_a_page_that_is_refused_is_halved_and_that_is_remembered(

@@ -52,6 +52,14 @@ def known_since(row: Row[Any]) -> datetime:
     return since
 
 
+def are_young(kit: Kit, rows: Rows) -> bool:
+    """Return whether each of them is to be looked at again as soon as may be."""
+    if not rows:
+        return False
+    oldest = kit.now() - min(map(known_since, rows))
+    return kit.until_next_look(oldest, alone=False) <= kit.settings.poll_min
+
+
 def in_order(rows: Rows) -> tuple[int, int]:
     """Return how many pairs of these came as a list has them that is newest first, and of how many.
 

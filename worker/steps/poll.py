@@ -12,7 +12,7 @@ from worker.steps.kit import Kit
 from worker.steps.look import look
 from worker.steps.reading import Seen
 from worker.steps.report import Report, Step, Wake
-from worker.steps.survey import survey
+from worker.steps.survey import part_of, survey
 
 # One message looks at so many jobs one by one at the most, and goes on for half a claim: then other
 # short steps get their turn. What was claimed and not looked at is given back.
@@ -20,9 +20,6 @@ MOST_AT_ONCE = 50
 # With more than so many under way one that is due waits for others, POLL_MIN_SECONDS long, and even
 # for one the list is read: a page that shows it costs the same, and brings them together.
 COMPANY = 10
-# But no longer than until all are due, or those that are fill a page: a call brings no more of them
-# then. Of very many under way, until this part of them is: each reading takes its work, too.
-LEAST_PART = 10
 # With fewer under way so few that are due are asked for one by one.
 FEW = 2
 
@@ -63,7 +60,11 @@ def poll(kit: Kit) -> Report:
 
 
 def _company_by(kit: Kit, session: Session, due: int, under_way: int) -> datetime | None:
-    """Return until when so many that are due wait for others; None if they don't."""
+    """Return until when so many that are due wait for others; None if they don't.
+
+    That is no longer than until a part is due, or half of all: so the last of many, too few for a
+    part, are not looked at much less often than the others.
+    """
     account = kit.slicer.owner
     first = claims.next_due(session, State.EXPORTING, account=account)
     row = session.get(Survey, account)
@@ -72,7 +73,7 @@ def _company_by(kit: Kit, session: Session, due: int, under_way: int) -> datetim
     longest = first + kit.settings.poll_min
     if row is not None and row.rests(kit.now()):
         return longest  # each of them costs a call
-    enough = min(max(kit.page_size.size, under_way // LEAST_PART), under_way)
+    enough = min(part_of(kit, under_way), under_way // 2)
     if due >= enough:
         return None
     last = claims.next_due(session, State.EXPORTING, account=account, nth=enough)

@@ -79,6 +79,8 @@ class Reading:
         known: the jobs of the page before.
         came: how many these are, if no more could be asked for.
         in_order: how many pairs of jobs came newest first, and of how many.
+        has_failed: a page gave no answer, and is asked for once more.
+        is_young: all that the page before showed are to be looked at again as soon as may be.
     """
 
     claim: UUID
@@ -97,6 +99,8 @@ class Reading:
     known: frozenset[str] = frozenset()
     came: int = 0
     in_order: tuple[int, int] = (0, 0)
+    has_failed: bool = False
+    is_young: bool = False
 
     def __post_init__(self) -> None:
         self.may_lead = max(self.unseen // MOST_LEADING_PART, MOST_BARREN_PAGES)
@@ -155,23 +159,33 @@ class Reading:
         with kit.sessions.begin() as session:
             self.hold(kit, session, claim=None, claimed_until=until or kit.now())
 
-    def end(self, kit: Kit, *, rest: timedelta | None, why: str | None) -> None:
+    def end(
+        self, kit: Kit, *, rest: timedelta | None, why: str | None, until: datetime | None = None
+    ) -> None:
         """Set down that it is over; what it did not show is to be asked for one by one.
 
         Args:
             kit: what to work with.
             rest: how long the list is let be.
             why: what is wrong with it.
+            until: nobody begins another before; None: at once.
         """
         if why is not None:
             _log.warning("jobs are asked for one by one", message=why)
         now = kit.now()
         rests_until = now + rest if rest is not None else None
-        over = {"claim": None, "claimed_until": now, "begun_at": None, "read_by": self.begun_at}
+        over = {"claim": None, "begun_at": None, "read_by": self.begun_at}
         self.skip = self.unseen = self.barren = 0
         self.has_passed = self.is_whole = self.has_found = False
         with kit.sessions.begin() as session:
-            self.hold(kit, session, **over, rests_until=rests_until, why=why)
+            self.hold(
+                kit,
+                session,
+                **over,
+                claimed_until=until or now,
+                rests_until=rests_until,
+                why=why,
+            )
 
     def pass_over(
         self, kit: Kit, session: Session, newest: datetime, oldest: datetime, *, shown: int = 0

@@ -28,6 +28,13 @@ FEW = 10
 # A page is worth it where it saves a quarter of its price now; the rest it saves later. One that
 # was read just now saves nothing later.
 LEAST_DUE_A_PAGE = 0.25
+# Of many under way a reading looks at a page of them at a time, or this part of very many: each
+# reading takes its work, too.
+LEAST_PART = 10
+# Behind each part of young jobs, which are looked at once in POLL_MIN_SECONDS, it pauses, so that
+# all parts together take this part of that. For jobs that were asked for together end together, and
+# seen all at one moment they would leave a worker idle until then, and with all their files after.
+PAUSING = 0.8
 # How long it is let be after it did not show what was due, and after it was refused.
 REST = timedelta(minutes=1)
 REST_REFUSED = timedelta(minutes=10)
@@ -60,6 +67,10 @@ def _read(kit: Kit, reading: Reading, seen: Seen, until: datetime) -> None:
                 _recount(kit, reading)
                 if _is_worth_all(kit, reading):
                     reading.read_all()
+            if not reading.is_over and (until_then := _pauses_until(kit, reading, seen)):
+                seen.busy_until = until_then
+                reading.leave(kit, until=until_then)
+                return
     except ExportError as error:
         if isinstance(error, Transient) and error.is_asked_too_much:
             # one by one it would be more still
@@ -68,6 +79,10 @@ def _read(kit: Kit, reading: Reading, seen: Seen, until: datetime) -> None:
         elif isinstance(error, Permanent) and reading.has_passed:
             # it may be the place that is refused: the top of the list tells
             reading.read_all()
+            _read(kit, reading, seen, until)
+        elif isinstance(error, Transient) and not reading.has_failed:
+            # to ask for a page again costs less than for all of its jobs one by one
+            reading.has_failed = True
             _read(kit, reading, seen, until)
         else:
             refused = REST_REFUSED if isinstance(error, Permanent) else REST
@@ -79,6 +94,22 @@ def _read(kit: Kit, reading: Reading, seen: Seen, until: datetime) -> None:
     why = f"Uplynk's list did not show {reading.unseen} jobs that were due"
     rest = REST if is_useless or (is_lacking and reading.is_barren) else None
     _end(kit, reading, seen, rest=rest, why=why if is_lacking else None)
+
+
+def part_of(kit: Kit, under_way: int) -> int:
+    """Return how many of so many under way are looked at at a time."""
+    return max(kit.page_size.size, under_way // LEAST_PART)
+
+
+def _pauses_until(kit: Kit, reading: Reading, seen: Seen) -> datetime | None:
+    """Return until when nobody reads on, for what is under way to be seen part by part."""
+    if not reading.is_young:
+        return None
+    with kit.sessions.begin() as session:
+        under_way = claims.count(session, (State.EXPORTING,), account=kit.slicer.owner)
+    if len(reading.counted) < part_of(kit, under_way) or seen.looked >= under_way:
+        return None
+    return kit.now() + PAUSING * kit.settings.poll_min * (seen.looked / under_way)
 
 
 def _recount(kit: Kit, reading: Reading) -> None:
@@ -95,7 +126,8 @@ def _recount(kit: Kit, reading: Reading) -> None:
 def _end(
     kit: Kit, reading: Reading, seen: Seen, *, rest: timedelta | None, why: str | None
 ) -> None:
-    reading.end(kit, rest=rest, why=why)
+    seen.busy_until = _pauses_until(kit, reading, seen)
+    reading.end(kit, rest=rest, why=why, until=seen.busy_until)
     seen.due_by = reading.begun_at
 
 
@@ -143,6 +175,7 @@ def _see(kit: Kit, reading: Reading, seen: Seen, jobs: Sequence[Job]) -> None:
         rows = []
     due = {row.id for row in rows if row.due_at <= reading.begun_at} - reading.counted
     seen.looked += len(rows)
+    reading.is_young = page.are_young(kit, rows)
     reading.unseen -= len(due)
     reading.counted |= due
     reading.has_found = reading.has_found or bool(due)
