@@ -63,7 +63,7 @@ def crowd(kit: Kit, uplynk: Uplynk, count: int, *, due: int | None = None) -> li
                 job_created_at=now - AGE + number * APART,
                 begun_at=now - AGE,
                 created_at=now - AGE + number * APART,
-                due_at=now - kit.settings.poll_min if is_due else later,
+                due_at=now - kit.settings.company if is_due else later,
             )
         )
     with kit.sessions.begin() as session:
@@ -77,7 +77,7 @@ def fall_due(kit: Kit, exports: Iterable[Export]) -> None:
     """Have these due for as long as one waits for others."""
     ids = [export.id for export in exports]
     with kit.sessions.begin() as session:
-        due_at = kit.now() - kit.settings.poll_min
+        due_at = kit.now() - kit.settings.company
         session.execute(update(Export).where(Export.id.in_(ids)).values(due_at=due_at))
 
 

@@ -324,6 +324,16 @@ class Settings(FleetSettings):
         return timedelta(seconds=self.poll_max_seconds)
 
     @cached_property
+    def sweep(self) -> timedelta:
+        """How often each worker looks for work whose message was lost."""
+        return timedelta(seconds=self.sweep_seconds)
+
+    @cached_property
+    def company(self) -> timedelta:
+        """How long a job that is due waits for others: the lag that is promised has a sweep."""
+        return min(self.poll_min, self.sweep)
+
+    @cached_property
     def export_deadline(self) -> timedelta:
         """How long Uplynk may take for an export."""
         return timedelta(hours=self.export_deadline_hours)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from pathlib import Path
 from random import Random
 from uuid import uuid4
 
@@ -21,7 +22,7 @@ from tests.crowd import (
     polled,
     with_pages,
 )
-from tests.factories import ACCOUNT, Clock, an_asset
+from tests.factories import ACCOUNT, Clock, an_asset, make_kit
 from tests.uplynk import Course, End, Killed, Plans
 from worker.cloudslicer import Job, JobState
 from worker.errors import Transient
@@ -193,7 +194,7 @@ def young(kit: Kit, uplynk: Listed) -> list[Export]:
 def test_young_jobs_are_seen_part_by_part_with_pauses(
     kit: Kit, plans: Plans, clock: Clock, young: list[Export]
 ) -> None:
-    fall_due(kit, young)
+    are_due(kit, young, [clock()] * 300)
     begun, pause = clock(), PAUSING * kit.settings.poll_min * (100 / 300)
     for page in (young[200:], young[100:200]):
         goes_on = clock() + pause
@@ -211,6 +212,62 @@ def test_young_jobs_are_seen_part_by_part_with_pauses(
     first = begun + kit.settings.poll_min
     due_at = [one(kit, export).due_at for export in (young[200], young[100], young[0])]
     assert due_at == [first, first + pause, first + 2 * pause]
+
+
+@pytest.mark.parametrize(("since", "pauses"), [(4.0, True), (5.0, False)])
+def test_what_is_due_waits_for_no_longer_than_a_sweep_while_a_reading_pauses(
+    kit: Kit, clock: Clock, young: list[Export], since: float, *, pauses: bool
+) -> None:
+    waiting = kit.settings.sweep_seconds - since
+    are_due(kit, young, [clock() - timedelta(seconds=since)] * 300)
+    report = poll(kit)
+    assert report.facts["looked"] == (100 if pauses else 300)
+    if pauses:
+        assert [wake.at for wake in report.wakes] == [clock() + timedelta(seconds=waiting)]
+        clock.move(seconds=waiting)
+        assert poll(kit).facts["looked"] == 200
+
+
+@pytest.mark.parametrize(("least", "waits"), [(2.0, 2.0), (90.0, 5.0)])
+def test_company_is_waited_for_no_longer_than_a_sweep(
+    kit: Kit, uplynk: Listed, clock: Clock, tmp_path: Path, least: float, waits: float
+) -> None:
+    paced = make_kit(kit.sessions, tmp_path, now=clock, poll_min_seconds=least)
+    kit = replace(paced, slicer=uplynk)
+    are_due(kit, crowd(kit, uplynk, 100, due=0)[-1:], [clock()])
+    assert [wake.at for wake in poll(kit).wakes] == [clock() + timedelta(seconds=waits)]
+
+
+def test_young_jobs_that_all_have_ended_are_all_seen_in_time(
+    kit: Kit, uplynk: Listed, plans: Plans, clock: Clock
+) -> None:
+    exports = crowd(kit, uplynk, 1000, due=0)
+    are_made(kit, exports, kit.now() - 2 * kit.settings.poll_min)
+    are_due(kit, exports, [clock()] * 1000)
+    for export in exports:
+        uplynk.finish(str(export.job_id), JobState.DONE)
+    begun, seen_at = clock(), []
+    while any(export.state is State.EXPORTING for export in every(kit)):
+        report = poll(kit)
+        seen_at += [clock()] if report.facts["looked"] else []
+        times = [wake.at or clock() for wake in report.wakes if wake.step is Step.POLL]
+        clock.time = max(times, default=clock())
+    assert len(seen_at) >= 5
+    assert seen_at[-1] - begun <= PAUSING * kit.settings.poll_min
+    assert (plans.calls["list"], plans.calls["get"]) == (10, 0)
+
+
+def test_a_reading_does_not_pause_where_something_is_to_be_asked_for_one_by_one(
+    kit: Kit, uplynk: Listed, plans: Plans, clock: Clock, young: list[Export]
+) -> None:
+    are_due(kit, young, [clock()] * 300)
+    for export in young[200:]:
+        uplynk.finish(str(export.job_id), JobState.DONE)
+    uplynk.shown = lambda jobs: [replace(job, url=None) for job in jobs]
+    poll(kit)
+    assert (plans.calls["list"], plans.calls["get"]) == (3, MOST_AT_ONCE)
+    poll(kit)
+    assert (plans.calls["list"], plans.calls["get"]) == (3, 2 * MOST_AT_ONCE)
 
 
 def test_a_reading_that_showed_a_part_of_young_jobs_is_not_followed_by_another_at_once(
@@ -336,17 +393,29 @@ def test_a_list_that_gives_no_answer_is_let_be_as_well(
     assert (plans.calls["list"], plans.calls["get"]) == (2, 60)
 
 
-@pytest.mark.parametrize("failing", [0, 1, 2])
+@pytest.mark.parametrize("failing", [{0}, {1}, {0, 2, 4}])
 def test_a_page_that_gives_no_answer_once_is_asked_for_again(
-    kit: Kit, uplynk: Listed, plans: Plans, failing: int
+    kit: Kit, uplynk: Listed, plans: Plans, failing: set[int]
 ) -> None:
     crowd(kit, uplynk, 300)
-    for course in (*[Course()] * failing, Course(End.UNHEARD)):
-        plans.plan("list", course)
+    for call in range(max(failing) + 1):
+        plans.plan("list", Course(End.UNHEARD if call in failing else End.ANSWERED))
     assert poll(kit).facts == {"looked": 300, "done": 0, "pages": 3}
     assert {export.polls for export in every(kit)} == {1}
-    assert (plans.calls["list"], plans.calls["get"]) == (4, 0)
+    assert (plans.calls["list"], plans.calls["get"]) == (3 + len(failing), 0)
     assert on_record(kit).rests_until is None
+
+
+def test_a_list_that_takes_all_the_time_is_let_be_at_once(
+    kit: Kit, uplynk: Listed, plans: Plans, clock: Clock
+) -> None:
+    crowd(kit, uplynk, 60)
+    lasting = kit.settings.claim.total_seconds() / 2
+    plans.plan("list", Course(End.UNHEARD, before=lambda: clock.move(seconds=lasting)))
+    poll(kit)
+    assert on_record(kit).rests_until is not None
+    poll(kit)
+    assert (plans.calls["list"], plans.calls["get"]) == (1, MOST_AT_ONCE)
 
 
 def test_a_page_that_is_refused_is_halved_and_that_is_remembered(

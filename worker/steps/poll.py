@@ -70,10 +70,10 @@ def _company_by(kit: Kit, session: Session, due: int, under_way: int) -> datetim
     row = session.get(Survey, account)
     if first is None or (row is not None and row.has_left(first)):
         return None
-    longest = first + kit.settings.poll_min
+    longest = first + kit.settings.company
     if row is not None and row.rests(kit.now()):
         return longest  # each of them costs a call
-    enough = min(part_of(kit, under_way), under_way // 2)
+    enough = min(part_of(kit, under_way), (under_way + 1) // 2)
     if due >= enough:
         return None
     last = claims.next_due(session, State.EXPORTING, account=account, nth=enough)

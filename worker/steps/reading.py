@@ -47,7 +47,7 @@ class Seen:
         pages: how many were read.
         looked: how many exports on them are ours, and were set down.
         wakes: what is to be woken by it.
-        busy_until: when to come again, where another worker is at it.
+        busy_until: when to come again, where another worker is at it, or nobody until then.
         due_by: what was due by then, and still is, is to be asked for one by one; None: nothing is.
     """
 
@@ -79,7 +79,6 @@ class Reading:
         known: the jobs of the page before.
         came: how many these are, if no more could be asked for.
         in_order: how many pairs of jobs came newest first, and of how many.
-        has_failed: a page gave no answer, and is asked for once more.
         is_young: all that the page before showed are to be looked at again as soon as may be.
     """
 
@@ -99,7 +98,6 @@ class Reading:
     known: frozenset[str] = frozenset()
     came: int = 0
     in_order: tuple[int, int] = (0, 0)
-    has_failed: bool = False
     is_young: bool = False
 
     def __post_init__(self) -> None:

@@ -32,9 +32,11 @@ LEAST_DUE_A_PAGE = 0.25
 # reading takes its work, too.
 LEAST_PART = 10
 # Behind each part of young jobs, which are looked at once in POLL_MIN_SECONDS, it pauses, so that
-# all parts together take this part of that. For jobs that were asked for together end together, and
-# seen all at one moment they would leave a worker idle until then, and with all their files after.
+# all parts together take up to this part of that. For jobs that were asked for together end
+# together, and seen all at one moment they would leave a worker idle until then, and with all their
+# files after. A pause that is shorter than the least is not worth a message.
 PAUSING = 0.8
+LEAST_PAUSE = timedelta(seconds=0.1)
 # How long it is let be after it did not show what was due, and after it was refused.
 REST = timedelta(minutes=1)
 REST_REFUSED = timedelta(minutes=10)
@@ -62,14 +64,14 @@ def _read(kit: Kit, reading: Reading, seen: Seen, until: datetime) -> None:
             if is_time or not kit.allowance.take(Kind.POLL):
                 reading.leave(kit)
                 return
-            _read_page(kit, reading, seen)
+            _read_page_or_again(kit, reading, seen, until)
             if reading.is_over:
                 _recount(kit, reading)
                 if _is_worth_all(kit, reading):
                     reading.read_all()
-            if not reading.is_over and (until_then := _pauses_until(kit, reading, seen)):
-                seen.busy_until = until_then
-                reading.leave(kit, until=until_then)
+            if not reading.is_over and (goes_on := _pauses_until(kit, reading, seen)):
+                seen.busy_until = goes_on
+                reading.leave(kit, until=goes_on)
                 return
     except ExportError as error:
         if isinstance(error, Transient) and error.is_asked_too_much:
@@ -79,10 +81,6 @@ def _read(kit: Kit, reading: Reading, seen: Seen, until: datetime) -> None:
         elif isinstance(error, Permanent) and reading.has_passed:
             # it may be the place that is refused: the top of the list tells
             reading.read_all()
-            _read(kit, reading, seen, until)
-        elif isinstance(error, Transient) and not reading.has_failed:
-            # to ask for a page again costs less than for all of its jobs one by one
-            reading.has_failed = True
             _read(kit, reading, seen, until)
         else:
             refused = REST_REFUSED if isinstance(error, Permanent) else REST
@@ -97,19 +95,34 @@ def _read(kit: Kit, reading: Reading, seen: Seen, until: datetime) -> None:
 
 
 def part_of(kit: Kit, under_way: int) -> int:
-    """Return how many of so many under way are looked at at a time."""
+    """Return how many that are due, of so many under way, are worth a look together."""
     return max(kit.page_size.size, under_way // LEAST_PART)
 
 
 def _pauses_until(kit: Kit, reading: Reading, seen: Seen) -> datetime | None:
-    """Return until when nobody reads on, for what is under way to be seen part by part."""
-    if not reading.is_young:
+    """Return until when nobody reads on, for what is under way to be seen part by part.
+
+    None where it goes on at once: also where there is something to be asked for one by one. Of what
+    is due already none waits for longer than a sweep.
+    """
+    if not reading.is_young or len(reading.counted) < kit.page_size.size:
         return None
+    now, account = kit.now(), kit.slicer.owner
     with kit.sessions.begin() as session:
-        under_way = claims.count(session, (State.EXPORTING,), account=kit.slicer.owner)
-    if len(reading.counted) < part_of(kit, under_way) or seen.looked >= under_way:
-        return None
-    return kit.now() + PAUSING * kit.settings.poll_min * (seen.looked / under_way)
+        under_way = claims.count(session, (State.EXPORTING,), account=account)
+        if len(reading.counted) < part_of(kit, under_way) or seen.looked >= under_way:
+            return None
+        unseen = 0 if reading.is_over else reading.unseen
+        if places.due(session, by=reading.begun_at, account=account).number > unseen:
+            return None
+        first = claims.next_due(session, State.EXPORTING, account=account)
+    longest = PAUSING * kit.settings.poll_min
+    until = min(
+        reading.read_since + longest * (seen.looked / under_way),
+        reading.begun_at + longest,
+        (first or now) + kit.settings.sweep,
+    )
+    return until if until - now >= LEAST_PAUSE else None
 
 
 def _recount(kit: Kit, reading: Reading) -> None:
@@ -139,6 +152,22 @@ def _is_worth_all(kit: Kit, reading: Reading) -> bool:
         under_way = claims.count(session, (State.EXPORTING,), account=kit.slicer.owner)
     least = LEAST_DUE_A_PAGE if reading.is_disordered else 1.0
     return reading.unseen >= least * under_way / kit.page_size.size
+
+
+def _read_page_or_again(kit: Kit, reading: Reading, seen: Seen, until: datetime) -> None:
+    """Read a page. One that gives no answer is asked for once more, if there is time for it.
+
+    That costs less than to ask for all of its jobs one by one.
+    """
+    try:
+        _read_page(kit, reading, seen)
+    except Transient as error:
+        may = kit.now() < until and not (error.is_asked_too_much or kit.circuit.is_open)
+        if not may or not kit.allowance.take(Kind.POLL):
+            raise
+        with kit.sessions.begin() as session:
+            reading.hold(kit, session, claimed_until=kit.now() + TURN)
+        _read_page(kit, reading, seen)
 
 
 def _read_page(kit: Kit, reading: Reading, seen: Seen) -> None:
