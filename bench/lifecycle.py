@@ -9,7 +9,7 @@ back (files come as before).
 
 Both ask Uplynk for all of them at once (MAX_EXPORTING). The textbook's looks at each job every 5 s.
 Ours looks at many together, as soon as a page of jobs is due that it saw POLL_MIN_SECONDS before;
-with 2.5 s it sees a job's end about as late. Near Uplynk both are measured with more looks as well:
+with 2.5 s it sees a job's end no later. Near Uplynk both are measured with more looks as well:
 ours with 1 s, the textbook's with 2. Jobs take 8 to 12 s: were it 10 for each, the looks at
 just 10 s would find all of them done. Both ask for AAC-LC, since the emulator makes nothing else:
 of each film whose sound is another than was asked for, ours writes a line to its log.

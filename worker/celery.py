@@ -1,7 +1,7 @@
 """The Celery application: broker, queues, routes, and the timer of each worker.
 
-All of Celery's policy stands here and in `strategy`, and `tests/unit/test_celery_policy.py` reads
-it back.
+All of Celery's policy stands here, in `consumer` and in `strategy`, and
+`tests/unit/test_celery_policy.py` reads it back.
 """
 
 import os
@@ -33,6 +33,7 @@ from kombu.exceptions import OperationalError
 
 from worker import logs, parent, rendezvous, tracing, transport
 from worker.alarm import Alarm
+from worker.consumer import Census, Reporter
 from worker.errors import SettingsError, Transient
 from worker.metrics.endpoint import Endpoint, serve
 from worker.metrics.own import Own
@@ -52,9 +53,6 @@ WAKE_UPS = frozenset(map(str, Step)) - {str(Step.CREATE), str(Step.CANCEL), str(
 TICK_SECONDS = 0.2
 # How often it is tried to serve metrics at a port that another still has.
 METRICS_AGAIN_SECONDS = 5.0
-
-# How often Flower is told what has happened.
-REPORT_SECONDS = 1.0
 
 _log = logs.get_logger(__name__)
 
@@ -206,57 +204,6 @@ class Teller(bootsteps.StartStopStep):
     def _serve(self, own: Own, host: str, port: int) -> None:
         with suppress(OSError):
             self._endpoint = self._endpoint or serve(own, host=host, port=port)
-
-
-class Census(bootsteps.StartStopStep):
-    """Has the pool replace children that died, each time the worker connects to the broker.
-
-    Celery 5.7 registers all children with its event loop then, and ends the worker over one that
-    died shortly before the broker went away: it has forgotten that one's descriptor, and not yet
-    the child.
-    """
-
-    requires = ("celery.worker.consumer:Connection",)
-
-    def start(self, consumer: Any) -> None:  # noqa: ANN401  (Celery's)
-        """Count the children."""
-        consumer.pool.maintain_pool()
-
-
-class Reporter(bootsteps.StartStopStep):
-    """Has the events of tasks go out together, once a second.
-
-    Celery sends them at each turn of its event loop, which for short steps is a message each.
-    """
-
-    requires = ("celery.worker.consumer.events:Events",)
-
-    def __init__(self, consumer: Any, **options: Any) -> None:  # noqa: ANN401  (Celery's)
-        super().__init__(consumer, **options)
-        self._timer: Any = None
-
-    def start(self, consumer: Any) -> None:  # noqa: ANN401  (Celery's)
-        """Begin to send them."""
-        events = consumer.event_dispatcher
-        events.on_send_buffered = None
-        self._timer = consumer.timer.call_repeatedly(REPORT_SECONDS, events.flush)
-
-    def stop(self, consumer: Any) -> None:  # noqa: ANN401  (Celery's)
-        """Send what waits, and what comes yet at once: nobody counts the seconds any more.
-
-        Where the broker is away, Celery keeps it for when that is back.
-        """
-        if self._timer is not None:
-            self._timer.cancel()
-        if events := consumer.event_dispatcher:
-            events.on_send_buffered = partial(self._tell_last, events)
-            events.on_send_buffered()
-
-    @staticmethod
-    def _tell_last(events: Any) -> None:  # noqa: ANN401  (Celery's)
-        # not what could not be sent before, which would be tried one by one
-        events.flush(errors=False)
-        events.send("worker-offline")  # again: who hears of a task takes its worker for alive
 
 
 def wake(app: Celery, step: Step, **arguments: str) -> None:

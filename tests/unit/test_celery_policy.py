@@ -12,7 +12,8 @@ import pytest
 from celery import Celery
 
 from tests.scraping import scraped
-from worker.celery import DOWNLOADS, EXPORTS, Census, Reporter, Rouser, Teller, make_app
+from worker.celery import DOWNLOADS, EXPORTS, Rouser, Teller, make_app
+from worker.consumer import Census, Reporter
 from worker.errors import InvalidRequest, Permanent, SettingsError, Transient
 from worker.settings import Settings
 from worker.steps import Step
