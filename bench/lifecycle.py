@@ -41,7 +41,7 @@ from bench.place import Place, place
 EXPORTS, SIZE_BYTES = 500, 1_000_000
 RUN_SECONDS = (8.0, 12.0)
 # POLL_MIN_SECONDS of ours, and from one look at a job to the next of a textbook's: by the first of
-# each both see a job's end about as late; the others, more looks, are measured near Uplynk only.
+# each ours sees a job's end no later; the others, more looks, are measured near Uplynk only.
 LOOKS = {OURS.name: (2.5, 1.0), TEXTBOOK.name: (5.0, 2.0)}
 MEDIA_SECONDS = 1.0
 # Of so many runs the middle one counts.
