@@ -5,6 +5,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from random import Random
+from threading import Event
 from uuid import uuid4
 
 import pytest
@@ -404,6 +405,16 @@ def test_a_page_that_gives_no_answer_once_is_asked_for_again(
     assert {export.polls for export in every(kit)} == {1}
     assert (plans.calls["list"], plans.calls["get"]) == (3 + len(failing), 0)
     assert on_record(kit).rests_until is None
+
+
+def test_a_worker_that_was_told_to_stop_asks_for_no_page_again(
+    kit: Kit, uplynk: Listed, plans: Plans
+) -> None:
+    crowd(kit, uplynk, 60)
+    stop = Event()
+    plans.plan("list", Course(End.UNHEARD, before=stop.set))
+    poll(replace(kit, stopping=stop.is_set))
+    assert (plans.calls["list"], plans.calls["get"]) == (1, 0)
 
 
 def test_a_list_that_takes_all_the_time_is_let_be_at_once(

@@ -17,7 +17,7 @@ from worker.steps.survey import part_of, survey
 # One message looks at so many jobs one by one at the most, and goes on for half a claim: then other
 # short steps get their turn. What was claimed and not looked at is given back.
 MOST_AT_ONCE = 50
-# With more than so many under way one that is due waits for others, POLL_MIN_SECONDS long, and even
+# With more than so many under way one that is due waits for others (`Settings.company`), and even
 # for one the list is read: a page that shows it costs the same, and brings them together.
 COMPANY = 10
 # With fewer under way so few that are due are asked for one by one.

@@ -60,8 +60,7 @@ def survey(kit: Kit, *, until: datetime) -> Seen:
 def _read(kit: Kit, reading: Reading, seen: Seen, until: datetime) -> None:
     try:
         while not reading.is_over:
-            is_time = kit.stopping() or kit.circuit.is_open or kit.now() >= until
-            if is_time or not kit.allowance.take(Kind.POLL):
+            if not _may_ask(kit, until):
                 reading.leave(kit)
                 return
             _read_page_or_again(kit, reading, seen, until)
@@ -69,7 +68,7 @@ def _read(kit: Kit, reading: Reading, seen: Seen, until: datetime) -> None:
                 _recount(kit, reading)
                 if _is_worth_all(kit, reading):
                     reading.read_all()
-            if not reading.is_over and (goes_on := _pauses_until(kit, reading, seen)):
+            elif goes_on := _pauses_until(kit, reading, seen, unseen=reading.unseen):
                 seen.busy_until = goes_on
                 reading.leave(kit, until=goes_on)
                 return
@@ -94,16 +93,22 @@ def _read(kit: Kit, reading: Reading, seen: Seen, until: datetime) -> None:
     _end(kit, reading, seen, rest=rest, why=why if is_lacking else None)
 
 
+def _may_ask(kit: Kit, until: datetime) -> bool:
+    """Return whether there is time for a page, and one more call to Uplynk is allowed."""
+    is_over = kit.stopping() or kit.circuit.is_open or kit.now() >= until
+    return not is_over and kit.allowance.take(Kind.POLL)
+
+
 def part_of(kit: Kit, under_way: int) -> int:
     """Return how many that are due, of so many under way, are worth a look together."""
     return max(kit.page_size.size, under_way // LEAST_PART)
 
 
-def _pauses_until(kit: Kit, reading: Reading, seen: Seen) -> datetime | None:
+def _pauses_until(kit: Kit, reading: Reading, seen: Seen, *, unseen: int) -> datetime | None:
     """Return until when nobody reads on, for what is under way to be seen part by part.
 
-    None where it goes on at once: also where there is something to be asked for one by one. Of what
-    is due already none waits for longer than a sweep.
+    None where it goes on at once: also where more is due than the list has yet to show, `unseen`,
+    which is to be asked for one by one. Of what is due already none waits for longer than a sweep.
     """
     if not reading.is_young or len(reading.counted) < kit.page_size.size:
         return None
@@ -112,7 +117,6 @@ def _pauses_until(kit: Kit, reading: Reading, seen: Seen) -> datetime | None:
         under_way = claims.count(session, (State.EXPORTING,), account=account)
         if len(reading.counted) < part_of(kit, under_way) or seen.looked >= under_way:
             return None
-        unseen = 0 if reading.is_over else reading.unseen
         if places.due(session, by=reading.begun_at, account=account).number > unseen:
             return None
         first = claims.next_due(session, State.EXPORTING, account=account)
@@ -139,7 +143,7 @@ def _recount(kit: Kit, reading: Reading) -> None:
 def _end(
     kit: Kit, reading: Reading, seen: Seen, *, rest: timedelta | None, why: str | None
 ) -> None:
-    seen.busy_until = _pauses_until(kit, reading, seen)
+    seen.busy_until = _pauses_until(kit, reading, seen, unseen=0)
     reading.end(kit, rest=rest, why=why, until=seen.busy_until)
     seen.due_by = reading.begun_at
 
@@ -162,8 +166,7 @@ def _read_page_or_again(kit: Kit, reading: Reading, seen: Seen, until: datetime)
     try:
         _read_page(kit, reading, seen)
     except Transient as error:
-        may = kit.now() < until and not (error.is_asked_too_much or kit.circuit.is_open)
-        if not may or not kit.allowance.take(Kind.POLL):
+        if error.is_asked_too_much or not _may_ask(kit, until):
             raise
         with kit.sessions.begin() as session:
             reading.hold(kit, session, claimed_until=kit.now() + TURN)
