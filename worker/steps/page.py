@@ -82,8 +82,13 @@ def medians(rows: Rows) -> list[datetime]:
     return [sorted(map(known_since, each))[len(each) // 2] for each in quarters]
 
 
-def set_down(kit: Kit, session: Session, rows: Rows, page: Sequence[Job]) -> list[Wake]:
-    """Set down what the page says: of most jobs that they are as they were, and for others more."""
+def set_down(
+    kit: Kit, session: Session, rows: Rows, page: Sequence[Job]
+) -> tuple[list[Wake], int]:
+    """Set down what the page says: of most jobs that they are as they were, and for others more.
+
+    Returns what is to be woken by it, and how many of the jobs just run on.
+    """
     now = kit.now()
     jobs = {job.id: job for job in page}
     unchanged, goes_on, changed = list[Row[Any]](), list[Row[Any]](), list[UUID]()
@@ -99,8 +104,9 @@ def set_down(kit: Kit, session: Session, rows: Rows, page: Sequence[Job]) -> lis
             goes_on.append(row)
     _put_off(kit, session, unchanged, now=now)
     _put_off(kit, session, goes_on, now=now, how_far=jobs)
+    running = len(unchanged) + len(goes_on)
     if not changed:
-        return []
+        return [], running
     exports = session.scalars(
         select(Export).where(Export.id.in_(changed)).execution_options(populate_existing=True)
     ).all()
@@ -108,7 +114,7 @@ def set_down(kit: Kit, session: Session, rows: Rows, page: Sequence[Job]) -> lis
     for export in exports:
         with about(export_id=export.id):
             wakes += look.learned(kit, session, export, jobs[str(export.job_id)])
-    return list(dict.fromkeys(wakes))
+    return list(dict.fromkeys(wakes)), running
 
 
 def _is_to_be_asked_for(kit: Kit, row: Row[Any], job: Job, *, now: datetime) -> bool:

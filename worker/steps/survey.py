@@ -31,11 +31,12 @@ LEAST_DUE_A_PAGE = 0.25
 # Of many under way a reading looks at a page of them at a time, or this part of very many: each
 # reading takes its work, too.
 LEAST_PART = 10
-# Behind each part of young jobs, which are looked at once in POLL_MIN_SECONDS, it pauses, so that
-# all parts together take up to this part of that. For jobs that were asked for together end
-# together, and seen all at one moment they would leave a worker idle until then, and with all their
-# files after. A pause that is shorter than the least is not worth a message.
-PAUSING = 0.8
+# Behind each page of young jobs, which are looked at once in POLL_MIN_SECONDS, it pauses, so that
+# all that run on are seen in up to this part of that; a worker's timer adds its ticks to each. For
+# jobs that were asked for together end together, and seen all at one moment they would leave a
+# worker idle until then, and with all their files after. A pause that is shorter than the least is
+# not worth a message.
+PAUSING = 0.6
 LEAST_PAUSE = timedelta(seconds=0.1)
 # How long it is let be after it did not show what was due, and after it was refused.
 REST = timedelta(minutes=1)
@@ -107,22 +108,23 @@ def part_of(kit: Kit, under_way: int) -> int:
 def _pauses_until(kit: Kit, reading: Reading, seen: Seen, *, unseen: int) -> datetime | None:
     """Return until when nobody reads on, for what is under way to be seen part by part.
 
-    None where it goes on at once: also where more is due than the list has yet to show, `unseen`,
-    which is to be asked for one by one. Of what is due already none waits for longer than a sweep.
+    None where it goes on at once: where what it saw has ended, and where more is due than the list
+    has yet to show, `unseen`, which is to be asked for one by one. Of what is due already none waits
+    for longer than a sweep.
     """
-    if not reading.is_young or len(reading.counted) < kit.page_size.size:
+    if not reading.is_young:
         return None
     now, account = kit.now(), kit.slicer.owner
     with kit.sessions.begin() as session:
         under_way = claims.count(session, (State.EXPORTING,), account=account)
-        if len(reading.counted) < part_of(kit, under_way) or seen.looked >= under_way:
+        if not under_way / LEAST_PART <= seen.running < under_way:
             return None
         if places.due(session, by=reading.begun_at, account=account).number > unseen:
             return None
         first = claims.next_due(session, State.EXPORTING, account=account)
     longest = PAUSING * kit.settings.poll_min
     until = min(
-        reading.read_since + longest * (seen.looked / under_way),
+        reading.read_since + longest * (seen.running / under_way),
         reading.begun_at + longest,
         (first or now) + kit.settings.sweep,
     )
@@ -197,8 +199,9 @@ def _see(kit: Kit, reading: Reading, seen: Seen, jobs: Sequence[Job]) -> None:
         with kit.sessions.begin() as session:
             reading.hold(kit, session, claimed_until=kit.now() + TURN)
             rows = page.exports(kit, session, jobs)
-            wakes = page.set_down(kit, session, rows, jobs)
+            wakes, running = page.set_down(kit, session, rows, jobs)
         seen.wakes += wakes
+        seen.running += running
     except (SQLAlchemyError, ClaimLost):
         raise
     except Exception:  # noqa: BLE001  (the boundary of a batch; its jobs are asked for one by one)
