@@ -43,8 +43,11 @@ from worker.steps import Step
 from worker.stopping import Stopping
 from worker.tally import Tally
 
-EXPORTS = "exports"  # short steps: none of them waits for anything but one answer
+EXPORTS = "exports"  # what CMSs send, and the short steps: none waits for more than one answer
 DOWNLOADS = "downloads"  # long ones
+# The short steps' wake-ups: behind the messages of a CMS that sends a hundred thousand no job would
+# be looked at. Whoever serves EXPORTS serves it by itself, one of either in turns.
+WAKES = "exports.wakes"
 
 # The tasks that are woken, beside those that a CMS sends.
 WAKE_UPS = frozenset(map(str, Step)) - {str(Step.CREATE), str(Step.CANCEL), str(Step.RETRY)}
@@ -214,9 +217,10 @@ def wake(app: Celery, step: Step, **arguments: str) -> None:
             which step it is.
     """
     expires = app.conf.sweep_seconds if step is Step.SWEEP else None
+    queue = DOWNLOADS if step is Step.DOWNLOAD else WAKES
     try:
         with tracing.apart():
-            app.send_task(str(step), kwargs=arguments, expires=expires)
+            app.send_task(str(step), kwargs=arguments, expires=expires, queue=queue)
     except broker_errors(app):
         if step is Step.RETRY:
             raise Transient("broker_unavailable", "the rest of it can't be sent") from None
@@ -243,6 +247,14 @@ def _begin(instance: Any, options: dict[str, Any], **_: object) -> None:  # noqa
     logs.take_over()
     # the banner is for a person at a terminal
     instance.quiet = instance.quiet or not logs.is_console(settings.log_format)
+
+
+@celeryd_after_setup.connect
+def _serve_wakes(instance: Any, **_: object) -> None:  # noqa: ANN401  (Celery's worker)
+    """Have the worker take the short steps' wake-ups if it takes what CMSs send."""
+    queues = instance.app.amqp.queues
+    if EXPORTS in queues.consume_from:
+        queues.select_add(_queue(WAKES))
 
 
 @celeryd_after_setup.connect

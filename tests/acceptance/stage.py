@@ -28,7 +28,7 @@ from tests.waiting import wait_until
 from worker.embedded import WorkerProcess, command
 
 # What a queue of Celery's is on Redis: a list of its name, and a hash of what is not acknowledged.
-MESSAGES = ("exports", "downloads")
+MESSAGES = ("exports", "exports.wakes", "downloads")
 UNACKNOWLEDGED = "uplynk-export.unacked"
 
 STOP_SECONDS = 4.0

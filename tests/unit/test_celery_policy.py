@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 from celery import Celery
+from celery.signals import before_task_publish
 
 from tests.scraping import scraped
-from worker.celery import DOWNLOADS, EXPORTS, Rouser, Teller, make_app
+from worker.celery import DOWNLOADS, EXPORTS, WAKES, Rouser, Teller, make_app, wake
 from worker.consumer import Census, Reporter
 from worker.errors import InvalidRequest, Permanent, SettingsError, Transient
 from worker.settings import Settings
@@ -58,6 +59,19 @@ def test_the_tasks_are_the_steps(app: Celery) -> None:
 def test_each_task_goes_to_its_queue(app: Celery, step: Step) -> None:
     queue = app.amqp.router.route({}, str(step))["queue"]
     assert queue.name == (DOWNLOADS if step is Step.DOWNLOAD else EXPORTS)
+
+
+@pytest.mark.parametrize("step", [Step.SUBMIT, Step.POLL, Step.SWEEP, Step.DOWNLOAD])
+def test_what_is_woken_waits_behind_nothing_that_a_cms_sends(settings: Settings, step: Step) -> None:
+    app, queues = make_app(settings), list[str]()
+
+    def note(routing_key: str, **_: object) -> None:
+        queues.append(routing_key)
+
+    before_task_publish.connect(note)
+    wake(app, step)  # nobody is there to take it
+    before_task_publish.disconnect(note)
+    assert queues == [DOWNLOADS if step is Step.DOWNLOAD else WAKES]
 
 
 def test_the_queues_are_bound_as_celery_binds_one_that_a_cms_just_names(app: Celery) -> None:
@@ -220,28 +234,32 @@ def test_what_a_worker_could_not_tell_is_kept_for_when_the_broker_is_back() -> N
     assert seen == ["task-started", "worker-offline"]
 
 
-LOADS = """
+SET_UP = """
 import sys
 from celery.signals import celeryd_after_setup
 from types import SimpleNamespace
 from worker.tasks import app
-for queues in (["exports"], ["exports", "downloads"]):
+for queues in (["exports"], ["downloads"], ["exports", "downloads"]):
     app.amqp.queues.select(queues)
     celeryd_after_setup.send("worker", instance=SimpleNamespace(app=app))
-    print("av" in sys.modules)
+    print(*app.amqp.queues.consume_from, "av" in sys.modules)
 """
 
 
-def test_who_brings_no_files_loads_no_ffmpeg_and_who_does_loads_it_before_the_fork() -> None:
+def test_a_worker_serves_what_it_is_told_and_loads_ffmpeg_before_the_fork_if_it_needs_it() -> None:
     said = subprocess.run(
-        [sys.executable, "-c", LOADS],
+        [sys.executable, "-c", SET_UP],
         env={**os.environ, "CELERY_BROKER_URL": "redis://127.0.0.1:1/0", **ACCOUNT},
         capture_output=True,
         text=True,
         timeout=60,
         check=True,
     )
-    assert said.stdout.split() == ["False", "True"]
+    assert said.stdout.splitlines() == [
+        f"{EXPORTS} {WAKES} False",
+        f"{DOWNLOADS} True",
+        f"{EXPORTS} {DOWNLOADS} {WAKES} True",
+    ]
 
 
 def test_no_beat_is_needed(app: Celery) -> None:
