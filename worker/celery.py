@@ -52,6 +52,10 @@ WAKES = "exports.wakes"
 # The tasks that are woken, beside those that a CMS sends.
 WAKE_UPS = frozenset(map(str, Step)) - {str(Step.CREATE), str(Step.CANCEL), str(Step.RETRY)}
 
+# A wake-up that nobody took for so long is dropped: the sweep has sent others since. So those of a
+# night without a worker don't stand before what the first to start wants to know.
+STALE_SECONDS = 60.0
+
 # How often a worker's timer looks whether a step's time has come.
 TICK_SECONDS = 0.2
 # How often it is tried to serve metrics at a port that another still has.
@@ -216,11 +220,14 @@ def wake(app: Celery, step: Step, **arguments: str) -> None:
         Transient: the broker is away, and the sweep knows nothing of it: the message says more than
             which step it is.
     """
-    expires = app.conf.sweep_seconds if step is Step.SWEEP else None
-    queue = DOWNLOADS if step is Step.DOWNLOAD else WAKES
+    options: dict[str, Any] = {}
+    if step is Step.SWEEP:
+        options = {"queue": WAKES, "expires": app.conf.sweep_seconds}
+    elif step not in {Step.DOWNLOAD, Step.RETRY}:
+        options = {"queue": WAKES, "expires": STALE_SECONDS}
     try:
         with tracing.apart():
-            app.send_task(str(step), kwargs=arguments, expires=expires, queue=queue)
+            app.send_task(str(step), kwargs=arguments, **options)
     except broker_errors(app):
         if step is Step.RETRY:
             raise Transient("broker_unavailable", "the rest of it can't be sent") from None

@@ -196,23 +196,22 @@ def test_young_jobs_are_seen_part_by_part_with_pauses(
     kit: Kit, plans: Plans, clock: Clock, young: list[Export]
 ) -> None:
     are_due(kit, young, [clock()] * 300)
-    begun, pause = clock(), PAUSING * kit.settings.poll_min * (100 / 300)
-    for page in (young[200:], young[100:200]):
-        goes_on = clock() + pause
+    begun, longest = clock(), PAUSING * kit.settings.poll_min
+    goes_on_at = [begun + longest * (seen / 300) for seen in (100, 200)]
+    for page, goes_on in zip((young[200:], young[100:200]), goes_on_at, strict=True):
         report = poll(kit)
         assert report.facts == {"looked": 100, "done": 0, "pages": 1}
         assert [one(kit, export).polls for export in page] == [1] * 100
         assert [wake.at for wake in report.wakes] == [goes_on]
-        clock.move(seconds=pause.total_seconds() / 2)
+        clock.time = goes_on - longest / 10
         idle = poll(kit)  # another message, or worker
         assert (idle.facts["looked"], [wake.at for wake in idle.wakes]) == (0, [goes_on])
         clock.time = goes_on
     assert poll(kit).facts == {"looked": 100, "done": 0, "pages": 1}
     assert {export.polls for export in every(kit)} == {1}
     assert (plans.calls["list"], plans.calls["get"]) == (3, 0)
-    first = begun + kit.settings.poll_min
     due_at = [one(kit, export).due_at for export in (young[200], young[100], young[0])]
-    assert due_at == [first, first + pause, first + 2 * pause]
+    assert due_at == [at + kit.settings.poll_min for at in (begun, *goes_on_at)]
 
 
 @pytest.mark.parametrize(("since", "pauses"), [(4.0, True), (5.0, False)])
@@ -266,14 +265,24 @@ def test_a_reading_that_showed_a_part_of_young_jobs_is_not_followed_by_another_a
     kit: Kit, clock: Clock, young: list[Export]
 ) -> None:
     fall_due(kit, young[200:])
+    are_due(kit, young[:200], [clock() + timedelta(seconds=0.01)] * 200)
     goes_on = clock() + PAUSING * kit.settings.poll_min * (100 / 300)
     assert poll(kit).facts == {"looked": 100, "done": 0, "pages": 1}
     clock.move(seconds=0.01)
-    are_due(kit, young[:200], [clock()] * 200)
     assert [wake.at for wake in poll(kit).wakes] == [goes_on]
     assert {one(kit, export).polls for export in young[:200]} == {0}
     clock.time = goes_on
     assert poll(kit).facts["pages"]
+
+
+def test_for_a_few_that_a_page_did_not_show_there_is_no_pause(
+    kit: Kit, uplynk: Listed, young: list[Export]
+) -> None:
+    fall_due(kit, young[200:])
+    hidden = str(young[-1].job_id)
+    uplynk.shown = lambda jobs: [job for job in jobs if job.id != hidden]
+    poll(kit)
+    assert one(kit, young[-1]).polls == 1
 
 
 def test_only_behind_young_jobs_that_run_on_there_is_a_pause(

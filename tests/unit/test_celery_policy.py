@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from types import SimpleNamespace
 from typing import Any
 
@@ -56,22 +57,29 @@ def test_the_tasks_are_the_steps(app: Celery) -> None:
 
 
 @pytest.mark.parametrize("step", list(Step))
-def test_each_task_goes_to_its_queue(app: Celery, step: Step) -> None:
+def test_a_task_for_which_no_queue_is_named_goes_to_its_own(app: Celery, step: Step) -> None:
     queue = app.amqp.router.route({}, str(step))["queue"]
     assert queue.name == (DOWNLOADS if step is Step.DOWNLOAD else EXPORTS)
 
 
-@pytest.mark.parametrize("step", [Step.SUBMIT, Step.POLL, Step.SWEEP, Step.DOWNLOAD])
-def test_what_is_woken_waits_behind_nothing_that_a_cms_sends(settings: Settings, step: Step) -> None:
-    app, queues = make_app(settings), list[str]()
+WOKEN = set(Step) - {Step.CREATE, Step.CANCEL, Step.STATUS}
+LASTING = {Step.DOWNLOAD: DOWNLOADS, Step.RETRY: EXPORTS}
 
-    def note(routing_key: str, **_: object) -> None:
-        queues.append(routing_key)
+
+@pytest.mark.parametrize("step", sorted(WOKEN))
+def test_wake_ups_stand_behind_nothing_that_a_cms_sends_and_go_stale(
+    settings: Settings, step: Step
+) -> None:
+    app, sent = make_app(settings), list[tuple[str, bool]]()
+
+    def note(routing_key: str, headers: dict[str, Any], **_: object) -> None:
+        sent.append((routing_key, headers["expires"] is not None))
 
     before_task_publish.connect(note)
-    wake(app, step)  # nobody is there to take it
+    with suppress(Transient):  # nobody is there to take it
+        wake(app, step)
     before_task_publish.disconnect(note)
-    assert queues == [DOWNLOADS if step is Step.DOWNLOAD else WAKES]
+    assert sent == [(LASTING.get(step, WAKES), step not in LASTING)]
 
 
 def test_the_queues_are_bound_as_celery_binds_one_that_a_cms_just_names(app: Celery) -> None:

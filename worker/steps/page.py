@@ -9,8 +9,9 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, String, Text, case, literal, select, update
+from sqlalchemy import ColumnElement, Row, case, literal, select, update
 from sqlalchemy.orm import Session
+from sqlalchemy.types import TypeEngine
 
 from models import Export, claims
 from worker.cloudslicer import Job, JobState
@@ -82,13 +83,8 @@ def medians(rows: Rows) -> list[datetime]:
     return [sorted(map(known_since, each))[len(each) // 2] for each in quarters]
 
 
-def set_down(
-    kit: Kit, session: Session, rows: Rows, page: Sequence[Job]
-) -> tuple[list[Wake], int]:
-    """Set down what the page says: of most jobs that they are as they were, and for others more.
-
-    Returns what is to be woken by it, and how many of the jobs just run on.
-    """
+def set_down(kit: Kit, session: Session, rows: Rows, page: Sequence[Job]) -> list[Wake]:
+    """Set down what the page says: of most jobs that they are as they were, and for others more."""
     now = kit.now()
     jobs = {job.id: job for job in page}
     unchanged, goes_on, changed = list[Row[Any]](), list[Row[Any]](), list[UUID]()
@@ -104,9 +100,8 @@ def set_down(
             goes_on.append(row)
     _put_off(kit, session, unchanged, now=now)
     _put_off(kit, session, goes_on, now=now, how_far=jobs)
-    running = len(unchanged) + len(goes_on)
     if not changed:
-        return [], running
+        return []
     exports = session.scalars(
         select(Export).where(Export.id.in_(changed)).execution_options(populate_existing=True)
     ).all()
@@ -114,7 +109,7 @@ def set_down(
     for export in exports:
         with about(export_id=export.id):
             wakes += look.learned(kit, session, export, jobs[str(export.job_id)])
-    return list(dict.fromkeys(wakes)), running
+    return list(dict.fromkeys(wakes))
 
 
 def _is_to_be_asked_for(kit: Kit, row: Row[Any], job: Job, *, now: datetime) -> bool:
@@ -148,16 +143,25 @@ def _put_off(
     if not rows:
         return
     times = {row.id: now + kit.until_next_look(now - known_since(row), alone=False) for row in rows}
-    values = {"due_at": case(times, value=Export.id)}
+    values = {"due_at": _of_each(times, Export.due_at.type)}
     if how_far is not None:
         jobs = {row.id: how_far[row.job_id] for row in rows}
-        words = {each: literal(job.word, String) for each, job in jobs.items()}
-        progress = {each: literal(job.progress or None, Text) for each, job in jobs.items()}
-        values["job_state"] = case(words, value=Export.id)
-        values["job_progress"] = case(progress, value=Export.id)
+        words = {each: job.word for each, job in jobs.items()}
+        progress = {each: job.progress or None for each, job in jobs.items()}
+        values["job_state"] = _of_each(words, Export.job_state.type)
+        values["job_progress"] = _of_each(progress, Export.job_progress.type)
     session.execute(
         update(Export)
         .where(Export.id.in_(times))
         .values(**values, polls=Export.polls + 1, claim=None, claimed_until=None)
         .execution_options(synchronize_session=False)
     )
+
+
+def _of_each(values: Mapping[UUID, object], type_: TypeEngine[Any]) -> ColumnElement[Any]:
+    """Return what has the value of each row: for the most part they all have the same."""
+    first, *others = values.values()
+    if all(other == first for other in others):
+        return literal(first, type_)
+    told = {each: literal(value, type_) for each, value in values.items()}
+    return case(told, value=Export.id)

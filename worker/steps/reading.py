@@ -46,7 +46,6 @@ class Seen:
     Attributes:
         pages: how many were read.
         looked: how many exports on them are ours, and were set down.
-        running: how many of these just run on.
         wakes: what is to be woken by it.
         busy_until: when to come again, where another worker is at it, or nobody until then.
         due_by: what was due by then, and still is, is to be asked for one by one; None: nothing is.
@@ -54,7 +53,6 @@ class Seen:
 
     pages: int = 0
     looked: int = 0
-    running: int = 0
     wakes: list[Wake] = field(default_factory=list)
     busy_until: datetime | None = None
     due_by: datetime | None = None

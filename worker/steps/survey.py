@@ -31,13 +31,12 @@ LEAST_DUE_A_PAGE = 0.25
 # Of many under way a reading looks at a page of them at a time, or this part of very many: each
 # reading takes its work, too.
 LEAST_PART = 10
-# Behind each page of young jobs, which are looked at once in POLL_MIN_SECONDS, it pauses, so that
-# all that run on are seen in up to this part of that; a worker's timer adds its ticks to each. For
-# jobs that were asked for together end together, and seen all at one moment they would leave a
-# worker idle until then, and with all their files after. A pause that is shorter than the least is
-# not worth a message.
-PAUSING = 0.6
-LEAST_PAUSE = timedelta(seconds=0.1)
+# Young jobs are looked at once in POLL_MIN_SECONDS. Where there is many a page of them it pauses
+# behind each, so that all are seen in this part of that. For jobs that were asked for together end
+# together, and seen all at one moment they would leave a worker idle until then, and with all their
+# files after. A pause that is shorter than the least is not worth a message.
+PAUSING = 0.8
+LEAST_PAUSE = timedelta(seconds=0.05)
 # How long it is let be after it did not show what was due, and after it was refused.
 REST = timedelta(minutes=1)
 REST_REFUSED = timedelta(minutes=10)
@@ -69,7 +68,7 @@ def _read(kit: Kit, reading: Reading, seen: Seen, until: datetime) -> None:
                 _recount(kit, reading)
                 if _is_worth_all(kit, reading):
                     reading.read_all()
-            elif goes_on := _pauses_until(kit, reading, seen, unseen=reading.unseen):
+            elif goes_on := _pauses_until(kit, reading, unseen=reading.unseen):
                 seen.busy_until = goes_on
                 reading.leave(kit, until=goes_on)
                 return
@@ -105,29 +104,30 @@ def part_of(kit: Kit, under_way: int) -> int:
     return max(kit.page_size.size, under_way // LEAST_PART)
 
 
-def _pauses_until(kit: Kit, reading: Reading, seen: Seen, *, unseen: int) -> datetime | None:
-    """Return until when nobody reads on, for what is under way to be seen part by part.
+def _pauses_until(kit: Kit, reading: Reading, *, unseen: int) -> datetime | None:
+    """Return until when nobody reads on, for young jobs to be seen part by part.
 
-    None where it goes on at once: where what it saw has ended, and where more is due than the list
-    has yet to show, `unseen`, which is to be asked for one by one. Of what is due already none waits
-    for longer than a sweep.
+    None where it goes on at once: where few are left to be seen, where what it saw has ended, and
+    where more is due than the list has yet to show, `unseen`, which is to be asked for one by one.
+    Of what is due already none waits for longer than a sweep.
     """
     if not reading.is_young:
         return None
-    now, account = kit.now(), kit.slicer.owner
+    now, account, pace = kit.now(), kit.slicer.owner, kit.settings.poll_min
     with kit.sessions.begin() as session:
-        under_way = claims.count(session, (State.EXPORTING,), account=account)
-        if not under_way / LEAST_PART <= seen.running < under_way:
-            return None
         if places.due(session, by=reading.begun_at, account=account).number > unseen:
             return None
+        # what it has seen is due no sooner than a pace after it began
+        sooner = reading.begun_at + pace - timedelta.resolution
+        left = places.due(session, by=sooner, account=account).number
+        young = places.due(session, by=now + pace, account=account).number
         first = claims.next_due(session, State.EXPORTING, account=account)
-    longest = PAUSING * kit.settings.poll_min
-    until = min(
-        reading.read_since + longest * (seen.running / under_way),
-        reading.begun_at + longest,
-        (first or now) + kit.settings.sweep,
-    )
+    if min(left, young - left) < max(FEW, young / LEAST_PART):
+        return None
+    longest = PAUSING * pace
+    until = reading.begun_at + longest * ((young - left) / young)
+    if first is not None:
+        until = min(until, first + kit.settings.sweep)
     return until if until - now >= LEAST_PAUSE else None
 
 
@@ -145,7 +145,7 @@ def _recount(kit: Kit, reading: Reading) -> None:
 def _end(
     kit: Kit, reading: Reading, seen: Seen, *, rest: timedelta | None, why: str | None
 ) -> None:
-    seen.busy_until = _pauses_until(kit, reading, seen, unseen=0)
+    seen.busy_until = _pauses_until(kit, reading, unseen=0)
     reading.end(kit, rest=rest, why=why, until=seen.busy_until)
     seen.due_by = reading.begun_at
 
@@ -199,9 +199,8 @@ def _see(kit: Kit, reading: Reading, seen: Seen, jobs: Sequence[Job]) -> None:
         with kit.sessions.begin() as session:
             reading.hold(kit, session, claimed_until=kit.now() + TURN)
             rows = page.exports(kit, session, jobs)
-            wakes, running = page.set_down(kit, session, rows, jobs)
+            wakes = page.set_down(kit, session, rows, jobs)
         seen.wakes += wakes
-        seen.running += running
     except (SQLAlchemyError, ClaimLost):
         raise
     except Exception:  # noqa: BLE001  (the boundary of a batch; its jobs are asked for one by one)
