@@ -27,8 +27,8 @@ from tests.forge import Forge
 from tests.waiting import wait_until
 from worker.embedded import WorkerProcess, command
 
-# What a queue of Celery's is on Redis: a list of its name, others for lower priorities, and a hash of
-# what is not acknowledged.
+# What a queue of Celery's is on Redis: a list of its name, others for lower priorities, and a hash
+# of what is not acknowledged.
 MESSAGES = ("exports", "exports\x06\x169", "exports.wakes", "downloads")
 UNACKNOWLEDGED = "uplynk-export.unacked"
 
