@@ -52,8 +52,8 @@ WAKES = "exports.wakes"
 # The tasks that are woken, beside those that a CMS sends.
 WAKE_UPS = frozenset(map(str, Step)) - {str(Step.CREATE), str(Step.CANCEL), str(Step.RETRY)}
 
-# A wake-up that nobody took for so long is dropped: the sweep has sent others since. So those of a
-# night without a worker don't stand before what the first to start wants to know.
+# A wake-up that nobody took for so long is dropped, and never before a sweep has sent others. So
+# those of a night without a worker don't stand before what the first to start wants to know.
 STALE_SECONDS = 60.0
 
 # How often a worker's timer looks whether a step's time has come.
@@ -221,10 +221,9 @@ def wake(app: Celery, step: Step, **arguments: str) -> None:
             which step it is.
     """
     options: dict[str, Any] = {}
-    if step is Step.SWEEP:
-        options = {"queue": WAKES, "expires": app.conf.sweep_seconds}
-    elif step not in {Step.DOWNLOAD, Step.RETRY}:
-        options = {"queue": WAKES, "expires": STALE_SECONDS}
+    if step not in {Step.DOWNLOAD, Step.RETRY}:
+        sweep, stale = app.conf.sweep_seconds, STALE_SECONDS
+        options = {"queue": WAKES, "expires": sweep if step is Step.SWEEP else max(stale, sweep)}
     try:
         with tracing.apart():
             app.send_task(str(step), kwargs=arguments, **options)
