@@ -43,18 +43,19 @@ from worker.steps import Step
 from worker.stopping import Stopping
 from worker.tally import Tally
 
-EXPORTS = "exports"  # what CMSs send, and the short steps: none waits for more than one answer
+EXPORTS = "exports"  # what is sent from without; no short step waits for more than one answer
 DOWNLOADS = "downloads"  # long ones
-# The short steps' wake-ups: behind the messages of a CMS that sends a hundred thousand no job would
-# be looked at. Whoever serves EXPORTS serves it by itself, one of either in turns.
+# What workers wake short steps by: behind the messages of a CMS that sends a hundred thousand no
+# job would be looked at. Whoever serves EXPORTS serves it by itself, one of either in turns.
 WAKES = "exports.wakes"
 
 # The tasks that are woken, beside those that a CMS sends.
 WAKE_UPS = frozenset(map(str, Step)) - {str(Step.CREATE), str(Step.CANCEL), str(Step.RETRY)}
 
-# A wake-up that nobody took for so long is dropped, and never before a sweep has sent others. So
-# those of a night without a worker don't stand before what the first to start wants to know.
-STALE_SECONDS = 60.0
+# A wake-up that nobody took for so long is dropped: each worker that serves EXPORTS has sent sweeps
+# since. So those of a night without one don't stand before what the first to start wants to know.
+# Machines whose clocks are minutes apart still take each other's.
+STALE_SECONDS = 600.0
 
 # How often a worker's timer looks whether a step's time has come.
 TICK_SECONDS = 0.2

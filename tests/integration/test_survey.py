@@ -214,6 +214,38 @@ def test_young_jobs_are_seen_part_by_part_with_pauses(
     assert due_at == [at + kit.settings.poll_min for at in (begun, *goes_on_at)]
 
 
+@pytest.mark.parametrize(("late", "looked", "pauses"), [(0.5, 100, True), (2.0, 200, False)])
+def test_a_reading_that_is_gone_on_with_late_catches_up(
+    kit: Kit, clock: Clock, young: list[Export], late: float, looked: int, *, pauses: bool
+) -> None:
+    are_due(kit, young, [clock()] * 300)
+    begun, longest = clock(), PAUSING * kit.settings.poll_min
+    poll(kit)
+    clock.time = begun + longest * (1 + late) / 3
+    report = poll(kit)
+    assert report.facts["looked"] == looked
+    if pauses:
+        assert [wake.at for wake in report.wakes] == [begun + longest * (2 / 3)]
+
+
+def test_what_comes_to_be_due_in_a_pause_waits_for_no_longer_than_a_sweep(
+    kit: Kit, uplynk: Listed, clock: Clock, tmp_path: Path
+) -> None:
+    paced = make_kit(kit.sessions, tmp_path, now=clock, poll_min_seconds=90.0)
+    kit = replace(paced, slicer=uplynk)
+    exports = crowd(kit, uplynk, 300, due=0)
+    are_made(kit, exports, kit.now() - kit.settings.poll_min)
+    are_due(kit, exports[200:], [clock()] * 100)
+    are_due(kit, exports[:200], [clock() + timedelta(seconds=60)] * 200)
+    report = poll(kit)
+    assert report.facts["looked"] == 100
+    late = exports[0]
+    clock.move(seconds=kit.settings.sweep_seconds)
+    are_due(kit, [late], [clock() - kit.settings.company])
+    poll(kit)
+    assert one(kit, late).polls == 1
+
+
 @pytest.mark.parametrize(("since", "pauses"), [(4.0, True), (5.0, False)])
 def test_what_is_due_waits_for_no_longer_than_a_sweep_while_a_reading_pauses(
     kit: Kit, clock: Clock, young: list[Export], since: float, *, pauses: bool

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,7 +15,16 @@ from celery import Celery
 from celery.signals import before_task_publish
 
 from tests.scraping import scraped
-from worker.celery import DOWNLOADS, EXPORTS, WAKES, Rouser, Teller, make_app, wake
+from worker.celery import (
+    DOWNLOADS,
+    EXPORTS,
+    STALE_SECONDS,
+    WAKES,
+    Rouser,
+    Teller,
+    make_app,
+    wake,
+)
 from worker.consumer import Census, Reporter
 from worker.errors import InvalidRequest, Permanent, SettingsError, Transient
 from worker.settings import Settings
@@ -66,20 +76,32 @@ WOKEN = set(Step) - {Step.CREATE, Step.CANCEL, Step.STATUS}
 LASTING = {Step.DOWNLOAD: DOWNLOADS, Step.RETRY: EXPORTS}
 
 
+@pytest.mark.parametrize("sweep_seconds", [5.0, 2 * STALE_SECONDS])
 @pytest.mark.parametrize("step", sorted(WOKEN))
 def test_wake_ups_stand_behind_nothing_that_a_cms_sends_and_go_stale(
-    settings: Settings, step: Step
+    settings: Settings, step: Step, sweep_seconds: float
 ) -> None:
-    app, sent = make_app(settings), list[tuple[str, bool]]()
+    app = make_app(settings.model_copy(update={"sweep_seconds": sweep_seconds}))
+    sent, now = list[tuple[str, str | None]](), datetime.now(UTC)
 
     def note(routing_key: str, headers: dict[str, Any], **_: object) -> None:
-        sent.append((routing_key, headers["expires"] is not None))
+        sent.append((routing_key, headers["expires"]))
 
     before_task_publish.connect(note)
-    with suppress(Transient):  # nobody is there to take it
-        wake(app, step)
-    before_task_publish.disconnect(note)
-    assert sent == [(LASTING.get(step, WAKES), step not in LASTING)]
+    try:
+        with suppress(Transient):  # nobody is there to take it
+            wake(app, step)
+    finally:
+        before_task_publish.disconnect(note)
+    [(queue, expires)] = sent
+    assert queue == LASTING.get(step, WAKES)
+    lasts = None if expires is None else (datetime.fromisoformat(expires) - now).total_seconds()
+    if step in LASTING:
+        assert lasts is None
+    else:
+        assert lasts is not None
+        least = sweep_seconds if step is Step.SWEEP else max(STALE_SECONDS, sweep_seconds)
+        assert least <= lasts < least + 60
 
 
 def test_the_queues_are_bound_as_celery_binds_one_that_a_cms_just_names(app: Celery) -> None:

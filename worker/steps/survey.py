@@ -28,13 +28,14 @@ FEW = 10
 # A page is worth it where it saves a quarter of its price now; the rest it saves later. One that
 # was read just now saves nothing later.
 LEAST_DUE_A_PAGE = 0.25
-# Of many under way a reading looks at a page of them at a time, or this part of very many: each
+# Of many under way a reading begins when a page of them is due, or this part of very many: each
 # reading takes its work, too.
 LEAST_PART = 10
 # Young jobs are looked at once in POLL_MIN_SECONDS. Where there is many a page of them it pauses
 # behind each, so that all are seen in this part of that. For jobs that were asked for together end
 # together, and seen all at one moment they would leave a worker idle until then, and with all their
-# files after. A pause that is shorter than the least is not worth a message.
+# files after. None comes where less than LEAST_PART is seen yet, or left; nor one that is shorter
+# than the least, and not worth a message.
 PAUSING = 0.8
 LEAST_PAUSE = timedelta(seconds=0.05)
 # How long it is let be after it did not show what was due, and after it was refused.
@@ -109,25 +110,28 @@ def _pauses_until(kit: Kit, reading: Reading, *, unseen: int) -> datetime | None
 
     None where it goes on at once: where few are left to be seen, where what it saw has ended, and
     where more is due than the list has yet to show, `unseen`, which is to be asked for one by one.
-    Of what is due already none waits for longer than a sweep.
+    Nothing waits for longer than a sweep.
+
+    Those that are young are told by when they are due, and so are some that just happen to be due.
     """
-    if not reading.is_young:
-        return None
     now, account, pace = kit.now(), kit.slicer.owner, kit.settings.poll_min
+    longest = PAUSING * pace
+    if not reading.is_young or now >= reading.begun_at + longest:
+        return None
     with kit.sessions.begin() as session:
         if places.due(session, by=reading.begun_at, account=account).number > unseen:
             return None
         # what it has seen is due no sooner than a pace after it began
         sooner = reading.begun_at + pace - timedelta.resolution
         left = places.due(session, by=sooner, account=account).number
+        if left < FEW:
+            return None
         young = places.due(session, by=now + pace, account=account).number
         first = claims.next_due(session, State.EXPORTING, account=account)
     if min(left, young - left) < max(FEW, young / LEAST_PART):
         return None
-    longest = PAUSING * pace
-    until = reading.begun_at + longest * ((young - left) / young)
-    if first is not None:
-        until = min(until, first + kit.settings.sweep)
+    waits_until = min(first or now, now) + kit.settings.sweep
+    until = min(reading.begun_at + longest * ((young - left) / young), waits_until)
     return until if until - now >= LEAST_PAUSE else None
 
 
