@@ -222,9 +222,10 @@ def wake(app: Celery, step: Step, **arguments: str) -> None:
             which step it is.
     """
     options: dict[str, Any] = {}
-    if step not in {Step.DOWNLOAD, Step.RETRY}:
-        sweep, stale = app.conf.sweep_seconds, STALE_SECONDS
-        options = {"queue": WAKES, "expires": sweep if step is Step.SWEEP else max(stale, sweep)}
+    if str(step) in WAKE_UPS and step is not Step.DOWNLOAD:
+        until_next_sweep = app.conf.sweep_seconds
+        stale = until_next_sweep if step is Step.SWEEP else max(STALE_SECONDS, until_next_sweep)
+        options = {"queue": WAKES, "expires": stale}
     try:
         with tracing.apart():
             app.send_task(str(step), kwargs=arguments, **options)

@@ -12,7 +12,7 @@ from worker.steps.kit import Kit
 from worker.steps.look import look
 from worker.steps.reading import Seen
 from worker.steps.report import Report, Step, Wake
-from worker.steps.survey import part_of, survey
+from worker.steps.survey import LEAST_PART, survey
 
 # One message looks at so many jobs one by one at the most, and goes on for half a claim: then other
 # short steps get their turn. What was claimed and not looked at is given back.
@@ -62,8 +62,8 @@ def poll(kit: Kit) -> Report:
 def _company_by(kit: Kit, session: Session, due: int, under_way: int) -> datetime | None:
     """Return until when so many that are due wait for others; None if they don't.
 
-    That is no longer than until a part is due, or half of all: so the last of many, too few for a
-    part, are not looked at much less often than the others.
+    That is no longer than until a page is due, or a part of very many, or half of all: so the last
+    of many, too few for a page, are not looked at much less often than the others.
     """
     account = kit.slicer.owner
     first = claims.next_due(session, State.EXPORTING, account=account)
@@ -73,7 +73,8 @@ def _company_by(kit: Kit, session: Session, due: int, under_way: int) -> datetim
     longest = first + kit.settings.company
     if row is not None and row.rests(kit.now()):
         return longest  # each of them costs a call
-    enough = min(part_of(kit, under_way), (under_way + 1) // 2)
+    part = max(kit.page_size.size, under_way // LEAST_PART)
+    enough = min(part, (under_way + 1) // 2)
     if due >= enough:
         return None
     last = claims.next_due(session, State.EXPORTING, account=account, nth=enough)

@@ -28,8 +28,7 @@ FEW = 10
 # A page is worth it where it saves a quarter of its price now; the rest it saves later. One that
 # was read just now saves nothing later.
 LEAST_DUE_A_PAGE = 0.25
-# Of many under way a reading begins when a page of them is due, or this part of very many: each
-# reading takes its work, too.
+# Of many this part is worth a look together: each takes its work, too.
 LEAST_PART = 10
 # Young jobs are looked at once in POLL_MIN_SECONDS. Where there is many a page of them it pauses
 # behind each, so that all are seen in this part of that. For jobs that were asked for together end
@@ -98,11 +97,6 @@ def _may_ask(kit: Kit, until: datetime) -> bool:
     """Return whether there is time for a page, and one more call to Uplynk is allowed."""
     is_over = kit.stopping() or kit.circuit.is_open or kit.now() >= until
     return not is_over and kit.allowance.take(Kind.POLL)
-
-
-def part_of(kit: Kit, under_way: int) -> int:
-    """Return how many that are due, of so many under way, are worth a look together."""
-    return max(kit.page_size.size, under_way // LEAST_PART)
 
 
 def _pauses_until(kit: Kit, reading: Reading, *, unseen: int) -> datetime | None:
