@@ -1,26 +1,111 @@
-"""The transport over Redis: kombu's, but a broker that goes away ends no worker.
+"""The transport over Redis: kombu's, but no message is nobody's, and no lost broker ends a worker.
 
-kombu 5.7 acts for a message that was not acknowledged over the connection that brought it. Where
+kombu 5.7 takes a message off its queue (BRPOP), and notes it among the unacknowledged ones a moment
+later. What Redis hands over as a worker is killed, or cut off, is gone: it is in no queue any more,
+and not noted yet. Here one script does both. As a script can't wait, who finds nothing waits at a
+bell, a list beside the queue that whatever is sent through here rings, and looks again when it
+rings or LOOK_SECONDS have passed. So what a CMS sends by plain Celery, which rings no bell, is
+found as well. Workers with kombu's own transport can be beside ours: queues and notes are as its.
+
+kombu also acts for a message that was not acknowledged over the connection that brought it. Where
 that is gone, both giving it back (as the worker connects anew) and acknowledging it (as its task
 ends) find no connection to do it on, and the AttributeError ends the worker. Neither has to be
 done: Redis gives such a message out again when its visibility timeout is over, a broker that came
 back empty knows of none, and each step is done once however often its message comes.
 """
 
-from typing import Any
+from collections.abc import Sequence
+from queue import Empty
+from time import monotonic, time
+from typing import Any, Final
 
-from kombu.transport import TRANSPORT_ALIASES, redis
+from kombu.transport import TRANSPORT_ALIASES, redis, virtual
+from kombu.utils.encoding import bytes_to_str
+from kombu.utils.json import dumps, loads
+from kombu.utils.uuid import uuid
+
+from worker import logs
+
+# How long a message may lie in its queue beside an idle worker if no bell was rung for it.
+LOOK_SECONDS: Final = 0.2
+# What a queue's bell begins with, its name after it.
+BELL: Final = "uplynk-export.bell."
+# The list of what was in a queue and is no message of Celery's, and how many of the last are kept.
+UNREADABLE: Final = "uplynk-export.unreadable"
+KEPT: Final = 100
+
+# Takes the next message off the first queue that has one, and notes it as kombu does: the message,
+# and where it goes if it is given out again.
+#
+# KEYS: the hash of the unacknowledged, the index of when they were taken, and the lists: of each
+# priority, highest first, one for each queue. ARGV: the tag to note it by, the time in seconds
+# since 1970, and for each queue the rest of what is noted.
+_TAKE: Final = """
+local queues = #ARGV - 2
+for i = 3, #KEYS do
+  local message = redis.call('RPOP', KEYS[i])
+  if message then
+    redis.call('HSET', KEYS[1], ARGV[1], '[' .. message .. ARGV[3 + (i - 3) % queues])
+    redis.call('ZADD', KEYS[2], ARGV[2], ARGV[1])
+    return {KEYS[i], message}
+  end
+end
+"""
+
+# Sends a message, and rings. A bell that nobody hears in time is silent again by itself.
+#
+# KEYS: the list, and its queue's bell. ARGV: the message, and how long it rings in milliseconds.
+_SEND: Final = """
+redis.call('LPUSH', KEYS[1], ARGV[1])
+if redis.call('EXISTS', KEYS[2]) == 0 then
+  redis.call('LPUSH', KEYS[2], '')
+  redis.call('PEXPIRE', KEYS[2], ARGV[2])
+end
+"""
+
+_log = logs.get_logger(__name__)
+
+
+class QoS(redis.QoS):
+    """What a channel has in its hands; Redis knows already of what its script took."""
+
+    def append(self, message: Any, delivery_tag: str) -> None:  # noqa: ANN401  (kombu's)
+        """Note the message as unacknowledged."""
+        if delivery_tag == self.channel.taken:
+            virtual.QoS.append(self, message, delivery_tag)
+        else:
+            super().append(message, delivery_tag)
 
 
 class Channel(redis.Channel):
-    """A channel that leaves the messages of a lost connection to the visibility timeout.
+    """A channel whose messages are in a queue or noted, and that leaves those of a lost connection.
 
-    It keeps the client that it publishes by: kombu makes one for each message, from the pool that
-    they all share.
+    Those are left to the visibility timeout. It keeps the client that it publishes by: kombu makes
+    one for each message, from the pool that they all share. Of kombu's options it has no
+    `global_keyprefix`.
+
+    Attributes:
+        taken: the tag of the message that was taken last, None before there is one.
+        look_seconds: how long it waits at most before it looks into its queues again.
     """
 
+    QoS = QoS
     do_restore = False
+    taken: str | None = None
+    look_seconds = LOOK_SECONDS
+    from_transport_options: Any = (*redis.Channel.from_transport_options, "look_seconds")
+
+    _in_poll: Any
+    _brpop_sent_at: float | None  # type: ignore[assignment]
     _publisher: Any = None
+    # where there was one message there may be more: those are asked for without a wait
+    _may_be_more = True
+    _waits = False
+    _tag: str | None = None  # by which the message that is asked for will be noted
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401  (kombu's)
+        self._unnoted: set[str] = set()
+        super().__init__(*args, **kwargs)
 
     def _create_client(self, asynchronous: bool = False) -> Any:  # noqa: ANN401, FBT002  (kombu's)
         """Return the client of the channel's pool."""
@@ -29,6 +114,102 @@ class Channel(redis.Channel):
         if self._publisher is None or self._publisher.connection_pool is not self.pool:
             self._publisher = super()._create_client()
         return self._publisher
+
+    def _put(self, queue: str, message: Any, **kwargs: Any) -> None:  # noqa: ANN401  (kombu's)
+        """Send the message, and ring; without that where messages are sent in batches or expire."""
+        if kwargs.get("_publish_batch") or self._expires.get(queue):
+            super()._put(queue, message, **kwargs)
+            return
+        key = self._q_for_pri(queue, self._get_message_priority(message, reverse=False))
+        with self.conn_or_acquire() as client:
+            for_ms = max(round(self.look_seconds * 1000), 1)
+            client.eval(_SEND, 2, key, _bell(queue), dumps(message), for_ms)
+
+    def basic_consume(self, queue: str, no_ack: bool, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+        """Consume from `queue`; what comes without acknowledgement is taken as kombu does it."""
+        if no_ack:
+            self._unnoted.add(queue)
+        else:
+            self._unnoted.discard(queue)
+        return super().basic_consume(queue, no_ack, *args, **kwargs)
+
+    def _brpop_start(self, timeout: float | None = None) -> None:
+        """Ask for the next message."""
+        if not self._unnoted.isdisjoint(self.active_queues):
+            self._tag = None
+            super()._brpop_start(timeout)
+            return
+        queues = self._queue_cycle.consume(len(self.active_queues))
+        if not queues:
+            return
+        self._tag = uuid()
+        commands = [self._take(queues)]
+        self._waits = not self._may_be_more
+        if self._waits:
+            commands.insert(0, ("BRPOP", *map(_bell, queues), self.look_seconds))
+        connection = self.client.connection
+        self._in_poll = connection
+        self._brpop_sent_at = monotonic()
+        connection.send_packed_command(connection.pack_commands(commands))
+
+    def _take(self, queues: Sequence[str]) -> tuple[Any, ...]:
+        """Return the command that takes a message off one of these, the first of them first."""
+        lists = [self._q_for_pri(queue, step) for step in self.priority_steps for queue in queues]
+        # the default exchange delivers to the queue that is named
+        rest = [f', "", {dumps(queue)}]' for queue in queues]
+        keys = (self.unacked_key, self.unacked_index_key, *lists)
+        return ("EVAL", _TAKE, len(keys), *keys, self._tag, time(), *rest)
+
+    def _brpop_read(self, **options: Any) -> Any:  # noqa: ANN401  (kombu's)
+        """Deliver the message that was asked for.
+
+        Raises:
+            Empty: there was none.
+        """
+        if self._tag is None:
+            return super()._brpop_read(**options)
+        tag, self._tag = self._tag, None
+        try:
+            answer = self._answer()
+            self._may_be_more = bool(answer)
+            if not answer:
+                raise Empty
+            key, raw = answer
+            queue = bytes_to_str(key).rsplit(self.sep, 1)[0]
+            self._queue_cycle.rotate(queue)
+            message = self._understood(raw, queue=queue, tag=tag)
+            if message is not None:
+                self.taken = tag
+                self.connection._deliver(message, queue)  # noqa: SLF001  (kombu's)
+            return True
+        finally:
+            self._in_poll = None
+            self._flush_brpop_reauth()
+
+    def _answer(self) -> Any:  # noqa: ANN401  (the list and the message, or nothing)
+        client = self.client
+        try:
+            if self._waits:
+                client.parse_response(client.connection, "BRPOP")
+            return client.parse_response(client.connection, "EVAL")
+        except Exception:
+            # whatever else was to come is not read from this connection: kombu makes another
+            client.connection.disconnect()
+            raise
+
+    def _understood(self, raw: bytes, *, queue: str, tag: str) -> dict[str, Any] | None:
+        """Return what was sent; what no Celery sent is put aside, so that it comes but once."""
+        try:
+            sent: dict[str, Any] = loads(bytes_to_str(raw))
+            sent["properties"]["delivery_tag"] = tag
+            self.Message(sent, channel=self)
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            _log.error("message not understood", queue=queue, bytes=len(raw), message=repr(error))
+            with self.conn_or_acquire() as client:
+                aside = client.pipeline().lpush(UNREADABLE, raw).ltrim(UNREADABLE, 0, KEPT - 1)
+                aside.zrem(self.unacked_index_key, tag).hdel(self.unacked_key, tag).execute()
+            return None
+        return sent
 
     def basic_ack(self, delivery_tag: str, multiple: bool = False) -> None:  # noqa: FBT002
         """Acknowledge the message, if the connection that brought it is there."""
@@ -55,3 +236,7 @@ def install() -> None:
     """
     name = f"{Transport.__module__}:{Transport.__qualname__}"
     TRANSPORT_ALIASES.update(redis=name, rediss=name)
+
+
+def _bell(queue: str) -> str:
+    return f"{BELL}{queue}"

@@ -28,9 +28,10 @@ from tests.waiting import wait_until
 from worker.embedded import WorkerProcess, command
 
 # What a queue of Celery's is on Redis: a list of its name, others for lower priorities, and a hash
-# of what is not acknowledged.
+# of what is not acknowledged, with an index of when each was taken.
 MESSAGES = ("exports", "exports\x06\x169", "exports.wakes", "downloads")
 UNACKNOWLEDGED = "uplynk-export.unacked"
+TAKEN_AT = "uplynk-export.unacked_index"
 
 STOP_SECONDS = 4.0
 
@@ -170,6 +171,12 @@ class Stage(Desk):
         """Return how many messages are in a worker's hands."""
         with redis.Redis.from_url(self.broker_url) as client:
             return int(client.hlen(UNACKNOWLEDGED))
+
+    def run_out(self) -> None:
+        """Have every message that is in a worker's hands be so for longer than it may be."""
+        with redis.Redis.from_url(self.broker_url) as client:
+            for tag in client.zrange(TAKEN_AT, 0, -1):
+                client.zadd(TAKEN_AT, {tag: 0}, xx=True)
 
     def celery(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run `celery -A worker …`, as any user of Celery does."""

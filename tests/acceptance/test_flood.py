@@ -14,6 +14,8 @@ from tests.waiting import wait_until
 
 # So many that a worker is at them for a second or more.
 REQUESTS = 400
+# Workers that are killed while they are at them.
+KILLS = 3
 # Seconds: each is a transaction on SQLite, beside other tests.
 PATIENCE = 120.0
 
@@ -73,3 +75,19 @@ def test_what_a_cms_sends_with_a_low_priority_lets_others_pass(stage: Stage, poo
         created_at = session.get_one(Request, clip).created_at
         before = select(func.count()).where(Request.created_at < created_at)
         assert (session.scalar(before) or 0) < REQUESTS / 10
+
+
+def test_what_killed_workers_were_just_given_comes_again(stage: Stage, pool: str) -> None:
+    flood(stage)
+    for kill in range(1, KILLS + 1):
+        worker = stage.start(pool)
+        some = kill * REQUESTS // (KILLS + 1)
+        wait_until(lambda at=some: recorded(stage) >= at, every=0.01, what="some on record")
+        stage.kill(worker)
+    stage.start(pool)
+
+    def all_are_on_record() -> bool:
+        stage.run_out()
+        return recorded(stage) == REQUESTS
+
+    wait_until(all_are_on_record, seconds=PATIENCE, what="all requests on record")

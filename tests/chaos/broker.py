@@ -9,6 +9,7 @@ from typing import Self
 import redis
 
 from tests.services import free_port, redis_server
+from worker.transport import BELL
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +26,6 @@ class Broker:
 
     port: int = field(default_factory=free_port)
     wipes: list[Wipe] = field(default_factory=list)
-    cuts: list[datetime] = field(default_factory=list)
     _server: ExitStack | None = None
     _died: datetime | None = None
 
@@ -87,14 +87,18 @@ class Broker:
             return False
         with redis.Redis.from_url(self.url) as client:
             client.client_kill_filter(_type="normal", skipme=True)
-        self.cuts.append(datetime.now(UTC))
         return True
 
     def messages(self) -> dict[str, int]:
-        """Return how many messages are under each key that holds any, waiting or in hands."""
+        """Return how many messages are under each key that holds any, waiting or in hands.
+
+        A bell is a list as well, and holds none.
+        """
         found: dict[str, int] = {}
         with redis.Redis.from_url(self.url, decode_responses=True) as client:
             for key in client.scan_iter():
+                if key.startswith(BELL):
+                    continue
                 kind = str(client.type(key))
                 if kind == "list":
                     found[key] = int(client.llen(key))

@@ -34,14 +34,11 @@ class Calm:
 
     Attributes:
         resent: ids of requests whose message was gone, by why: `wiped` with the broker's others;
-            `dropped` by a killed or cut worker that had taken it off the broker, and not yet noted
-            there as its own (Redis' transport can't do better); `vanished` without excuse.
+            `vanished` without excuse.
         seconds: how long it took until everything had ended, or None if it had not by the bound.
     """
 
-    resent: dict[str, list[str]] = field(
-        default_factory=lambda: {"wiped": [], "dropped": [], "vanished": []}
-    )
+    resent: dict[str, list[str]] = field(default_factory=lambda: {"wiped": [], "vanished": []})
     seconds: float | None = None
 
 
@@ -61,11 +58,9 @@ def come(world: World, sender: Sender, *, bound_seconds: float) -> Calm:
 def _resend(world: World, sender: Sender, calm: Calm) -> None:
     """Send again what is not on record, as a CMS does, having noted why it is not."""
     missing = _missing(world, sender)
-    cuts = [*world.broker.cuts, *(kill.at for kill in world.fleet.kills)]
     for wish in missing:
         last = max(sender.accepted[wish.request_id])
-        why = excuse(last, wipes=world.broker.wipes, cuts=cuts)
-        calm.resent[why].append(wish.request_id)
+        calm.resent[excuse(last, world.broker.wipes)].append(wish.request_id)
     for _ in range(3):
         if not missing:
             return
@@ -74,19 +69,15 @@ def _resend(world: World, sender: Sender, calm: Calm) -> None:
         missing = _missing(world, sender)
 
 
-def excuse(
-    accepted: datetime, *, wipes: Sequence[Wipe], cuts: Sequence[datetime]
-) -> Literal["wiped", "dropped", "vanished"]:
+def excuse(accepted: datetime, wipes: Sequence[Wipe]) -> Literal["wiped", "vanished"]:
     """Return why a message may be gone that the broker accepted then.
 
     Args:
         accepted: when the broker took it for the last time.
         wipes: when every message was destroyed.
-        cuts: when workers were killed, or their connections to the broker closed.
     """
-    if any(accepted <= wipe.end + ON_ITS_WAY for wipe in wipes):
-        return "wiped"
-    return "dropped" if any(accepted <= at for at in cuts) else "vanished"
+    was_wiped = any(accepted <= wipe.end + ON_ITS_WAY for wipe in wipes)
+    return "wiped" if was_wiped else "vanished"
 
 
 def _missing(world: World, sender: Sender) -> list[Wish]:

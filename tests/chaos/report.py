@@ -57,7 +57,6 @@ def _figures(verdict: Verdict) -> Iterator[str]:
     yield f"CLAIM_SECONDS={CLAIM_SECONDS:g}, SWEEP_SECONDS={SWEEP_SECONDS:g}"
     yield (
         f"Messages resent by the CMS: {messages['wiped']} wiped with the broker,"
-        f" {messages['dropped']} dropped with a worker's connection,"
         f" {messages['vanished']} without excuse"
     )
     yield f"Workers asked to end: {stops['count']}; the slowest took {_seconds(stops['most'])}"
