@@ -1,6 +1,7 @@
 """Flood: a CMS sends all that it has, and what is under way goes on meanwhile."""
 
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,11 @@ def recorded(stage: Stage) -> int:
     """Return how many requests are on record."""
     with stage.sessions.begin() as session:
         return session.scalar(select(func.count()).select_from(Request)) or 0
+
+
+def are_recorded(stage: Stage, count: int) -> bool:
+    """Return whether so many requests are on record, or more."""
+    return recorded(stage) >= count
 
 
 def test_a_job_that_ends_is_found_while_requests_come_in(
@@ -81,8 +87,11 @@ def test_what_killed_workers_were_just_given_comes_again(stage: Stage, pool: str
     flood(stage)
     for kill in range(1, KILLS + 1):
         worker = stage.start(pool)
-        some = kill * REQUESTS // (KILLS + 1)
-        wait_until(lambda at=some: recorded(stage) >= at, every=0.01, what="some on record")
+        wait_until(
+            partial(are_recorded, stage, kill * REQUESTS // (KILLS + 1)),
+            every=0.01,
+            what="some on record",
+        )
         stage.kill(worker)
     stage.start(pool)
 
