@@ -111,6 +111,8 @@ def make_app(settings: Settings) -> Celery:
             "unacked_index_key": "uplynk-export.unacked_index",
             "unacked_mutex_key": "uplynk-export.unacked_mutex",
             "unacked_restore_throttle": 1,
+            "bell_key": "uplynk-export.bell",
+            "unreadable_key": "uplynk-export.unreadable",
         },
         # a wake-up that can't be sent is dropped: the sweep sends it again
         task_publish_retry=False,

@@ -1,11 +1,15 @@
-"""The transport over Redis: kombu's, but no message is nobody's, and no lost broker ends a worker.
+"""The transport over Redis: kombu's, but who is killed or loses the broker loses no message by it.
 
 kombu 5.7 takes a message off its queue (BRPOP), and notes it among the unacknowledged ones a moment
 later. What Redis hands over as a worker is killed, or cut off, is gone: it is in no queue any more,
-and not noted yet. Here one script does both. As a script can't wait, who finds nothing waits at a
-bell, a list beside the queue that whatever is sent through here rings, and looks again when it
-rings or LOOK_SECONDS have passed. So what a CMS sends by plain Celery, which rings no bell, is
-found as well. Workers with kombu's own transport can be beside ours: queues and notes are as its.
+and not noted yet. Here one script does both, for who acknowledges. As a script can't wait, who
+finds nothing waits at a bell, a list beside the queue that is rung for each message sent through
+here, and looks again when it rings or LOOK_SECONDS have passed. So what rings no bell is found as
+well: what a CMS sends by plain Celery, and what is given out again. Workers with kombu's own
+transport can be beside ours: queues and notes are as its.
+
+All this is for channels with the option `bell_key`: whoever else sends or takes messages in the
+same process, as to the broker of a CMS, does so as kombu does.
 
 kombu also acts for a message that was not acknowledged over the connection that brought it. Where
 that is gone, both giving it back (as the worker connects anew) and acknowledging it (as its task
@@ -28,11 +32,9 @@ from worker import logs
 
 # How long a message may lie in its queue beside an idle worker if no bell was rung for it.
 LOOK_SECONDS: Final = 0.2
-# What a queue's bell begins with, its name after it.
-BELL: Final = "uplynk-export.bell."
-# The list of what was in a queue and is no message of Celery's, and how many of the last are kept.
-UNREADABLE: Final = "uplynk-export.unreadable"
+# How many of the last are kept of what was in a queue and is no message, and for how long.
 KEPT: Final = 100
+KEPT_SECONDS: Final = 7 * 24 * 3600
 
 # Takes the next message off the first queue that has one, and notes it as kombu does: the message,
 # and where it goes if it is given out again.
@@ -63,6 +65,26 @@ if redis.call('EXISTS', KEYS[2]) == 0 then
 end
 """
 
+# Puts aside what was noted. As memory may be full, it gives up some before it wants any.
+#
+# KEYS: the hash of the unacknowledged, their index, and the list of what was put aside. ARGV: the
+# tag of the note, how many of the list are kept, and for how many seconds.
+_PUT_ASIDE: Final = """
+local note = redis.call('HGET', KEYS[1], ARGV[1])
+redis.call('ZREM', KEYS[2], ARGV[1])
+redis.call('HDEL', KEYS[1], ARGV[1])
+if note then
+  redis.call('LPUSH', KEYS[3], note)
+  redis.call('LTRIM', KEYS[3], 0, ARGV[2] - 1)
+  redis.call('EXPIRE', KEYS[3], ARGV[3])
+end
+"""
+
+# What it may raise to read what somebody put into a queue: kombu's JSON makes values of many types.
+_NO_MESSAGE: Final = (
+    LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError,
+)  # fmt: skip
+
 _log = logs.get_logger(__name__)
 
 
@@ -76,24 +98,44 @@ class QoS(redis.QoS):
         else:
             super().append(message, delivery_tag)
 
+    def restore_by_tag(self, tag: Any, client: Any = None, leftmost: bool = False) -> None:  # noqa: ANN401, FBT002
+        """Give the message out again; what is none is put aside, since nobody can give it out."""
+        with self.channel.conn_or_acquire(client) as connected:
+            note = connected.hget(self.unacked_key, tag)
+        try:
+            if note is not None:
+                _message(note, is_note=True)
+        except _NO_MESSAGE as error:
+            self.channel.put_aside(tag, error)
+        else:
+            super().restore_by_tag(tag, client=client, leftmost=leftmost)
+
 
 class Channel(redis.Channel):
     """A channel whose messages are in a queue or noted, and that leaves those of a lost connection.
 
     Those are left to the visibility timeout. It keeps the client that it publishes by: kombu makes
-    one for each message, from the pool that they all share. Of kombu's options it has no
-    `global_keyprefix`.
+    one for each message, from the pool that they all share.
 
     Attributes:
         taken: the tag of the message that was taken last, None before there is one.
+        bell_key: what the keys of bells begin with, before their queue's name; without it messages
+            are sent and taken as kombu does. It can't go with kombu's options `global_keyprefix`
+            and `ack_emulation`.
         look_seconds: how long it waits at most before it looks into its queues again.
+        unreadable_key: the list of what was in a queue and is no message of Celery's.
     """
 
     QoS = QoS
     do_restore = False
     taken: str | None = None
+    bell_key = ""
     look_seconds = LOOK_SECONDS
-    from_transport_options: Any = (*redis.Channel.from_transport_options, "look_seconds")
+    unreadable_key = "unreadable"
+    from_transport_options: Any = (
+        *redis.Channel.from_transport_options,
+        *("bell_key", "look_seconds", "unreadable_key"),
+    )
 
     _in_poll: Any
     _brpop_sent_at: float | None  # type: ignore[assignment]
@@ -104,7 +146,7 @@ class Channel(redis.Channel):
     _tag: str | None = None  # by which the message that is asked for will be noted
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401  (kombu's)
-        self._unnoted: set[str] = set()
+        self._unnoted: set[str] = set()  # the queues that are consumed without acknowledgement
         super().__init__(*args, **kwargs)
 
     def _create_client(self, asynchronous: bool = False) -> Any:  # noqa: ANN401, FBT002  (kombu's)
@@ -117,13 +159,13 @@ class Channel(redis.Channel):
 
     def _put(self, queue: str, message: Any, **kwargs: Any) -> None:  # noqa: ANN401  (kombu's)
         """Send the message, and ring; without that where messages are sent in batches or expire."""
-        if kwargs.get("_publish_batch") or self._expires.get(queue):
+        if not self.bell_key or kwargs.get("_publish_batch") or self._expires.get(queue):
             super()._put(queue, message, **kwargs)
             return
         key = self._q_for_pri(queue, self._get_message_priority(message, reverse=False))
         with self.conn_or_acquire() as client:
             for_ms = max(round(self.look_seconds * 1000), 1)
-            client.eval(_SEND, 2, key, _bell(queue), dumps(message), for_ms)
+            client.eval(_SEND, 2, key, self._bell(queue), dumps(message), for_ms)
 
     def basic_consume(self, queue: str, no_ack: bool, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
         """Consume from `queue`; what comes without acknowledgement is taken as kombu does it."""
@@ -135,7 +177,7 @@ class Channel(redis.Channel):
 
     def _brpop_start(self, timeout: float | None = None) -> None:
         """Ask for the next message."""
-        if not self._unnoted.isdisjoint(self.active_queues):
+        if not self.bell_key or not self._unnoted.isdisjoint(self.active_queues):
             self._tag = None
             super()._brpop_start(timeout)
             return
@@ -146,7 +188,7 @@ class Channel(redis.Channel):
         commands = [self._take(queues)]
         self._waits = not self._may_be_more
         if self._waits:
-            commands.insert(0, ("BRPOP", *map(_bell, queues), self.look_seconds))
+            commands.insert(0, ("BRPOP", *map(self._bell, queues), self.look_seconds))
         connection = self.client.connection
         self._in_poll = connection
         self._brpop_sent_at = monotonic()
@@ -177,7 +219,7 @@ class Channel(redis.Channel):
             key, raw = answer
             queue = bytes_to_str(key).rsplit(self.sep, 1)[0]
             self._queue_cycle.rotate(queue)
-            message = self._understood(raw, queue=queue, tag=tag)
+            message = self._understood(raw, tag=tag)
             if message is not None:
                 self.taken = tag
                 self.connection._deliver(message, queue)  # noqa: SLF001  (kombu's)
@@ -197,19 +239,26 @@ class Channel(redis.Channel):
             client.connection.disconnect()
             raise
 
-    def _understood(self, raw: bytes, *, queue: str, tag: str) -> dict[str, Any] | None:
-        """Return what was sent; what no Celery sent is put aside, so that it comes but once."""
+    def _understood(self, raw: bytes, *, tag: str) -> dict[str, Any] | None:
+        """Return the message under the tag it is noted by; what is none is put aside."""
         try:
-            sent: dict[str, Any] = loads(bytes_to_str(raw))
+            sent = _message(raw)
             sent["properties"]["delivery_tag"] = tag
             self.Message(sent, channel=self)
-        except (LookupError, TypeError, ValueError, AttributeError) as error:
-            _log.error("message not understood", queue=queue, bytes=len(raw), message=repr(error))
-            with self.conn_or_acquire() as client:
-                aside = client.pipeline().lpush(UNREADABLE, raw).ltrim(UNREADABLE, 0, KEPT - 1)
-                aside.zrem(self.unacked_index_key, tag).hdel(self.unacked_key, tag).execute()
+        except _NO_MESSAGE as error:
+            self.put_aside(tag, error)
             return None
         return sent
+
+    def put_aside(self, tag: str | bytes, error: Exception) -> None:
+        """Have what was noted by that tag come no more, since it is no message; it is kept."""
+        _log.error("message not understood", message=type(error).__name__)
+        keys = (self.unacked_key, self.unacked_index_key, self.unreadable_key)
+        with self.conn_or_acquire() as client:
+            client.eval(_PUT_ASIDE, len(keys), *keys, tag, KEPT, KEPT_SECONDS)
+
+    def _bell(self, queue: str) -> str:
+        return f"{self.bell_key}.{queue}"
 
     def basic_ack(self, delivery_tag: str, multiple: bool = False) -> None:  # noqa: FBT002
         """Acknowledge the message, if the connection that brought it is there."""
@@ -222,6 +271,17 @@ class Channel(redis.Channel):
             super().basic_reject(delivery_tag, requeue=requeue)
 
 
+def _message(raw: bytes, *, is_note: bool = False) -> dict[str, Any]:
+    """Return what was sent; raises one of _NO_MESSAGE if it lacks what all messages have."""
+    read: Any = loads(bytes_to_str(raw))
+    sent: dict[str, Any] = read[0] if is_note else read
+    if not isinstance(sent["body"], str):
+        raise TypeError("it has no body")
+    if not isinstance(sent["properties"]["delivery_info"], dict):
+        raise TypeError("it does not say where it goes")
+    return sent
+
+
 class Transport(redis.Transport):
     """The transport with such channels."""
 
@@ -229,14 +289,10 @@ class Transport(redis.Transport):
 
 
 def install() -> None:
-    """Make it the transport of redis:// and rediss:// URLs in this process.
+    """Make it the transport of redis:// and rediss:// URLs in this process, before it has met one.
 
     The setting `broker_transport` would do so for one app, but then kombu names the broker's URL by
     the class, which Flower can't read.
     """
     name = f"{Transport.__module__}:{Transport.__qualname__}"
     TRANSPORT_ALIASES.update(redis=name, rediss=name)
-
-
-def _bell(queue: str) -> str:
-    return f"{BELL}{queue}"

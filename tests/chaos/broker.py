@@ -9,7 +9,6 @@ from typing import Self
 import redis
 
 from tests.services import free_port, redis_server
-from worker.transport import BELL
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +96,7 @@ class Broker:
         found: dict[str, int] = {}
         with redis.Redis.from_url(self.url, decode_responses=True) as client:
             for key in client.scan_iter():
-                if key.startswith(BELL):
+                if key.startswith("uplynk-export.bell."):
                     continue
                 kind = str(client.type(key))
                 if kind == "list":

@@ -14,8 +14,18 @@ from tests.waiting import wait_until
 from worker import transport
 
 UNACKNOWLEDGED = {"unacked_key": "test.unacked", "unacked_index_key": "test.unacked_index"}
+OURS = {"bell_key": "test.bell", "unreadable_key": "test.unreadable"}
 # So long that a test which waits for it fails.
-NEVER = 600.0
+NEVER = 30.0
+# Gives out at once what is in anybody's hands.
+IMPATIENT = {"visibility_timeout": 0, "unacked_restore_throttle": 1}
+
+# What somebody may put into a queue, and is no message.
+JUNK = (
+    *(b"junk", b"\xff", b"[]", b"{}", b"[" * 100_000),
+    *(b'{"properties": 1}', b'{"properties": {}}', b'{"body": null, "properties": {}}'),
+    b'{"__type__": "decimal", "__value__": "x"}',
+)
 
 Connect = Callable[..., Any]  # kombu has no types
 
@@ -28,7 +38,7 @@ def connect(broker_url: str) -> Iterator[Connect]:
 
     def connect(by: Any = transport.Transport, **options: Any) -> Any:
         connection = kombus_connection(
-            broker_url, transport=by, transport_options={**UNACKNOWLEDGED, **options}
+            broker_url, transport=by, transport_options={**UNACKNOWLEDGED, **OURS, **options}
         )
         opened.append(connection)
         return connection
@@ -99,8 +109,11 @@ def idle(connection: Any) -> None:
 
 def held(server: redis.Redis) -> int:
     """Return how many messages are in somebody's hands."""
-    noted = server.hlen(UNACKNOWLEDGED["unacked_key"])
-    assert noted == server.zcard(UNACKNOWLEDGED["unacked_index_key"])
+    both = server.pipeline()
+    both.hlen(UNACKNOWLEDGED["unacked_key"])
+    both.zcard(UNACKNOWLEDGED["unacked_index_key"])
+    noted, indexed = both.execute()
+    assert noted == indexed
     return int(noted)
 
 
@@ -119,7 +132,7 @@ def test_what_was_handed_over_to_one_that_died_comes_again(
         dying.transport.cycle.on_poll_start()
     wait_until(lambda: not server.llen("b"), what="the message leaving its queue")
     assert held(server) == 1
-    other = connect(by, visibility_timeout=0, unacked_restore_throttle=1)
+    other = connect(by, **IMPATIENT)
     came = listen(other, "a", "b")
     assert drain(other, came) == ["hello"]
     assert came[0].headers["redelivered"]
@@ -147,8 +160,22 @@ def test_what_rings_no_bell_is_found(connect: Connect) -> None:
 
 def test_a_bell_that_nobody_hears_is_silent_again(connect: Connect, server: redis.Redis) -> None:
     send(connect(), "a", "one", "two")
-    wait_until(lambda: server.keys(f"{transport.BELL}*") == [], what="silence")
     assert server.llen("a") == 2
+    assert (server.llen("test.bell.a"), server.pttl("test.bell.a") > 0) == (1, True)
+    wait_until(lambda: not server.exists("test.bell.a"), what="silence")
+
+
+def test_who_has_no_bell_sends_and_takes_as_kombu_does(
+    connect: Connect, server: redis.Redis
+) -> None:
+    other, sender = connect(bell_key=""), connect(bell_key="", look_seconds=NEVER)
+    came = listen(other, "a")
+    idle(other)
+    send(sender, "a", "hello")
+    assert drain(other, came) == ["hello"]
+    assert server.keys("*bell*") == []
+    came[0].ack()
+    assert held(server) == 0
 
 
 def test_queues_take_turns_and_the_most_urgent_comes_first(connect: Connect) -> None:
@@ -198,9 +225,9 @@ def test_what_comes_for_a_consumer_that_has_left_goes_back(
     assert (held(server), server.llen("a")) == (0, 1)
 
 
-@pytest.mark.parametrize("junk", ["junk", "[]", "{}", '{"properties": 1}', b"\xff"])
+@pytest.mark.parametrize("junk", JUNK)
 def test_what_is_no_message_is_put_aside(
-    connect: Connect, server: redis.Redis, junk: str | bytes
+    connect: Connect, server: redis.Redis, junk: bytes
 ) -> None:
     server.lpush("a", junk)
     receiver = connect()
@@ -208,11 +235,32 @@ def test_what_is_no_message_is_put_aside(
     send(connect(), "a", "hello")
     assert drain(receiver, came) == ["hello"]
     assert held(server) == 1
-    aside = junk if isinstance(junk, bytes) else junk.encode()
-    assert server.lrange(transport.UNREADABLE, 0, -1) == [aside]
+    assert server.lrange("test.unreadable", 0, -1) == [b"[" + junk + b', "", "a"]']
+    assert server.ttl("test.unreadable") > 0
 
 
-@pytest.mark.parametrize("key", ["a", f"{transport.BELL}a"])
+@pytest.mark.parametrize("junk", JUNK)
+def test_what_is_no_message_is_put_aside_though_its_taker_was_killed(
+    connect: Connect, server: redis.Redis, junk: bytes
+) -> None:
+    dying = connect()
+    listen(dying, "a")
+    server.lpush("a", junk)
+    dying.transport.cycle.on_poll_start()
+    wait_until(lambda: held(server) == 1, what="the junk taken")
+    other = connect(**IMPATIENT)
+    listen(other, "a")
+
+    def is_put_aside() -> bool:
+        with suppress(TimeoutError):
+            other.drain_events(timeout=0.1)
+        return bool(server.llen("test.unreadable"))
+
+    wait_until(is_put_aside, what="the junk aside", every=0)
+    assert (held(server), server.llen("a")) == (0, 0)
+
+
+@pytest.mark.parametrize("key", ["a", "test.bell.a"])
 def test_an_answer_that_is_an_error_leaves_none_for_the_next(
     connect: Connect, server: redis.Redis, key: str
 ) -> None:

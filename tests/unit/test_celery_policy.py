@@ -50,9 +50,10 @@ def test_wake_ups_are_acknowledged_when_they_begin_and_wishes_when_they_are_kept
     assert app.conf.broker_transport_options["visibility_timeout"] == 30
 
 
-def test_our_unacknowledged_messages_are_kept_apart_from_a_cmss(app: Celery) -> None:
+def test_our_keys_are_kept_apart_from_a_cmss(app: Celery) -> None:
     options = app.conf.broker_transport_options
-    for key in ("unacked_key", "unacked_index_key", "unacked_mutex_key"):
+    keys = ("unacked_key", "unacked_index_key", "unacked_mutex_key", "bell_key", "unreadable_key")
+    for key in keys:
         assert options[key] == f"uplynk-export.{key.removesuffix('_key')}"
 
 
