@@ -23,6 +23,7 @@ def caller(broker_url: str) -> Callable[[str, str, Mapping[str, Any]], None]:
         task_serializer="json",
         task_publish_retry=False,
         broker_transport_options={
+            "max_retries": 0,
             "socket_connect_timeout": 5,
             "socket_timeout": 10,
             "confirm_publish": True,  # RabbitMQ has it, or it counts as not sent

@@ -98,6 +98,8 @@ def make_app(settings: Settings) -> Celery:
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
         broker_transport_options={
+            # by itself kombu tries for some seconds to connect, before it says that it can't
+            "max_retries": 0,
             "socket_connect_timeout": 5,
             "socket_timeout": 30,
             "socket_keepalive": True,

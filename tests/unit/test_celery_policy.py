@@ -122,6 +122,7 @@ def test_no_result_is_kept_but_flower_hears_of_everything(app: Celery) -> None:
 def test_a_wake_up_that_cannot_be_sent_holds_nobody_up(app: Celery) -> None:
     assert app.conf.task_publish_retry is False
     options = app.conf.broker_transport_options
+    assert options["max_retries"] == 0
     assert options["socket_connect_timeout"] <= 5
     assert options["socket_timeout"] <= 30
 
