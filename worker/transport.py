@@ -28,57 +28,13 @@ from kombu.utils.encoding import bytes_to_str
 from kombu.utils.json import dumps, loads
 from kombu.utils.uuid import uuid
 
-from worker import logs
+from worker import logs, scripts
 
 # How long a message may lie in its queue beside an idle worker if no bell was rung for it.
 LOOK_SECONDS: Final = 0.2
 # How many of the last are kept of what was in a queue and is no message, and for how long.
 KEPT: Final = 100
 KEPT_SECONDS: Final = 7 * 24 * 3600
-
-# Takes the next message off the first queue that has one, and notes it as kombu does: the message,
-# and where it goes if it is given out again.
-#
-# KEYS: the hash of the unacknowledged, the index of when they were taken, and the lists: of each
-# priority, highest first, one for each queue. ARGV: the tag to note it by, the time in seconds
-# since 1970, and for each queue the rest of what is noted.
-_TAKE: Final = """
-local queues = #ARGV - 2
-for i = 3, #KEYS do
-  local message = redis.call('RPOP', KEYS[i])
-  if message then
-    redis.call('HSET', KEYS[1], ARGV[1], '[' .. message .. ARGV[3 + (i - 3) % queues])
-    redis.call('ZADD', KEYS[2], ARGV[2], ARGV[1])
-    return {KEYS[i], message}
-  end
-end
-"""
-
-# Sends a message, and rings. A bell that nobody hears in time is silent again by itself.
-#
-# KEYS: the list, and its queue's bell. ARGV: the message, and how long it rings in milliseconds.
-_SEND: Final = """
-redis.call('LPUSH', KEYS[1], ARGV[1])
-if redis.call('EXISTS', KEYS[2]) == 0 then
-  redis.call('LPUSH', KEYS[2], '')
-  redis.call('PEXPIRE', KEYS[2], ARGV[2])
-end
-"""
-
-# Puts aside what was noted. As memory may be full, it gives up some before it wants any.
-#
-# KEYS: the hash of the unacknowledged, their index, and the list of what was put aside. ARGV: the
-# tag of the note, how many of the list are kept, and for how many seconds.
-_PUT_ASIDE: Final = """
-local note = redis.call('HGET', KEYS[1], ARGV[1])
-redis.call('ZREM', KEYS[2], ARGV[1])
-redis.call('HDEL', KEYS[1], ARGV[1])
-if note then
-  redis.call('LPUSH', KEYS[3], note)
-  redis.call('LTRIM', KEYS[3], 0, ARGV[2] - 1)
-  redis.call('EXPIRE', KEYS[3], ARGV[3])
-end
-"""
 
 # What it may raise to read what somebody put into a queue: kombu's JSON makes values of many types.
 _NO_MESSAGE: Final = (
@@ -165,7 +121,7 @@ class Channel(redis.Channel):
         key = self._q_for_pri(queue, self._get_message_priority(message, reverse=False))
         with self.conn_or_acquire() as client:
             for_ms = max(round(self.look_seconds * 1000), 1)
-            client.eval(_SEND, 2, key, self._bell(queue), dumps(message), for_ms)
+            client.eval(scripts.SEND, 2, key, self._bell(queue), dumps(message), for_ms)
 
     def basic_consume(self, queue: str, no_ack: bool, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
         """Consume from `queue`; what comes without acknowledgement is taken as kombu does it."""
@@ -200,7 +156,7 @@ class Channel(redis.Channel):
         # the default exchange delivers to the queue that is named
         rest = [f', "", {dumps(queue)}]' for queue in queues]
         keys = (self.unacked_key, self.unacked_index_key, *lists)
-        return ("EVAL", _TAKE, len(keys), *keys, self._tag, time(), *rest)
+        return ("EVAL", scripts.TAKE, len(keys), *keys, self._tag, time(), *rest)
 
     def _brpop_read(self, **options: Any) -> Any:  # noqa: ANN401  (kombu's)
         """Deliver the message that was asked for.
@@ -255,7 +211,7 @@ class Channel(redis.Channel):
         _log.error("message not understood", message=type(error).__name__)
         keys = (self.unacked_key, self.unacked_index_key, self.unreadable_key)
         with self.conn_or_acquire() as client:
-            client.eval(_PUT_ASIDE, len(keys), *keys, tag, KEPT, KEPT_SECONDS)
+            client.eval(scripts.PUT_ASIDE, len(keys), *keys, tag, KEPT, KEPT_SECONDS)
 
     def _bell(self, queue: str) -> str:
         return f"{self.bell_key}.{queue}"

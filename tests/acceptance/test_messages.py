@@ -5,11 +5,13 @@ import pickle
 from pathlib import Path
 
 import pytest
+import redis
 from celery import Celery
 
 from models import State
 from tests.acceptance.stage import Stage
 from tests.factories import an_asset
+from tests.junk import NO_MESSAGES, NO_SENSE
 from tests.waiting import wait_until
 from worker.steps.wish import MOST_METADATA_BYTES
 
@@ -54,6 +56,19 @@ def test_json_that_is_no_call_ends_no_worker(stage: Stage, pool: str) -> None:
         publish(stage, body, "application/json", "utf-8", "exports")
     stage.stored(stage.send(asset=an_asset()))
     wait_until(lambda: stage.messages() == 0, what="an empty broker")
+    assert worker.process.poll() is None
+    assert len(stage.exports()) == 2
+
+
+def test_what_is_no_message_ends_no_worker(stage: Stage, pool: str) -> None:
+    worker = stage.start(pool)
+    stage.stored(stage.send(asset=an_asset()))
+    with redis.Redis.from_url(stage.broker_url) as client:
+        for junk in (*NO_MESSAGES, *NO_SENSE):
+            client.lpush("exports", junk)
+        stage.stored(stage.send(asset=an_asset()))
+        wait_until(lambda: stage.messages() == 0, what="an empty broker")
+        assert client.llen("uplynk-export.unreadable") == len(NO_MESSAGES)
     assert worker.process.poll() is None
     assert len(stage.exports()) == 2
 

@@ -10,6 +10,7 @@ from kombu.connection import Connection
 from kombu.entity import Exchange, Queue
 from kombu.transport import redis as kombus
 
+from tests.junk import NO_MESSAGES
 from tests.waiting import wait_until
 from worker import transport
 
@@ -19,13 +20,6 @@ OURS = {"bell_key": "test.bell", "unreadable_key": "test.unreadable"}
 NEVER = 30.0
 # Gives out at once what is in anybody's hands.
 IMPATIENT = {"visibility_timeout": 0, "unacked_restore_throttle": 1}
-
-# What somebody may put into a queue, and is no message.
-JUNK = (
-    *(b"junk", b"\xff", b"[]", b"{}", b"[" * 100_000),
-    *(b'{"properties": 1}', b'{"properties": {}}', b'{"body": null, "properties": {}}'),
-    b'{"__type__": "decimal", "__value__": "x"}',
-)
 
 Connect = Callable[..., Any]  # kombu has no types
 
@@ -225,7 +219,7 @@ def test_what_comes_for_a_consumer_that_has_left_goes_back(
     assert (held(server), server.llen("a")) == (0, 1)
 
 
-@pytest.mark.parametrize("junk", JUNK)
+@pytest.mark.parametrize("junk", NO_MESSAGES)
 def test_what_is_no_message_is_put_aside(
     connect: Connect, server: redis.Redis, junk: bytes
 ) -> None:
@@ -239,7 +233,7 @@ def test_what_is_no_message_is_put_aside(
     assert server.ttl("test.unreadable") > 0
 
 
-@pytest.mark.parametrize("junk", JUNK)
+@pytest.mark.parametrize("junk", NO_MESSAGES)
 def test_what_is_no_message_is_put_aside_though_its_taker_was_killed(
     connect: Connect, server: redis.Redis, junk: bytes
 ) -> None:

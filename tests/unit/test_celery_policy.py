@@ -246,6 +246,7 @@ def test_a_worker_that_stops_tells_what_it_has_not_told_yet() -> None:
 def test_what_a_worker_could_not_tell_is_kept_for_when_the_broker_is_back() -> None:
     app, seen = Celery(broker="memory://", set_as_current=False), list[str]()
     away = Celery(broker="redis://127.0.0.1:1/0", set_as_current=False)
+    away.conf.broker_transport_options = {"max_retries": 0}
     with app.connection_for_read() as theirs, away.connection_for_write() as gone:
         before = away.events.Dispatcher(gone, buffer_group=["task"])
         consumer = SimpleNamespace(event_dispatcher=before, timer=Heartless())
