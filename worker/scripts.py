@@ -20,6 +20,14 @@ for i = 3, #KEYS do
 end
 """
 
+# Forgets what was noted: it is acknowledged.
+#
+# KEYS: the hash of the unacknowledged, and their index. ARGV: the tag of the note.
+FORGET: Final = """
+redis.call('ZREM', KEYS[2], ARGV[1])
+redis.call('HDEL', KEYS[1], ARGV[1])
+"""
+
 # Sends a message, and rings. A bell that nobody hears in time is silent again by itself.
 #
 # KEYS: the list, and its queue's bell. ARGV: the message, and how long it rings in milliseconds.

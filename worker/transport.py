@@ -54,6 +54,12 @@ class QoS(redis.QoS):
         else:
             super().append(message, delivery_tag)
 
+    def ack(self, delivery_tag: str) -> None:
+        """Acknowledge the message; by one command, where kombu has a transaction."""
+        with self.channel.conn_or_acquire() as client:
+            client.eval(scripts.FORGET, 2, self.unacked_key, self.unacked_index_key, delivery_tag)
+        virtual.QoS.ack(self, delivery_tag)
+
     def restore_by_tag(self, tag: Any, client: Any = None, leftmost: bool = False) -> None:  # noqa: ANN401, FBT002
         """Give the message out again; what is none is put aside, since nobody can give it out."""
         with self.channel.conn_or_acquire(client) as connected:

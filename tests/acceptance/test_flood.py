@@ -15,18 +15,18 @@ from tests.waiting import wait_until
 
 # So many that a worker is at them for a second or more.
 REQUESTS = 400
-# Workers that are killed while they are at them.
-KILLS = 3
+# Workers that are killed, and how many more requests each has set down by then.
+KILLS, EACH = 3, 20
 # Seconds: each is a transaction on SQLite, beside other tests.
 PATIENCE = 120.0
 
 pytestmark = pytest.mark.timeout(300)
 
 
-def flood(stage: Stage, **options: int) -> None:
+def flood(stage: Stage, *, requests: int = REQUESTS, **options: int) -> None:
     """Send so many requests that the broker has before any worker is there."""
     with Celery(broker=stage.broker_url, set_as_current=False) as app:
-        for _ in range(REQUESTS):
+        for _ in range(requests):
             kwargs = {"asset": an_asset()}
             app.send_task("exports.create", queue="exports", kwargs=kwargs, **options)
 
@@ -84,11 +84,13 @@ def test_what_a_cms_sends_with_a_low_priority_lets_others_pass(stage: Stage, poo
 
 
 def test_what_killed_workers_were_just_given_comes_again(stage: Stage, pool: str) -> None:
-    flood(stage)
+    requests = (KILLS + 2) * EACH
+    flood(stage, requests=requests)
     for kill in range(1, KILLS + 1):
         worker = stage.start(pool)
         wait_until(
-            partial(are_recorded, stage, kill * REQUESTS // (KILLS + 1)),
+            partial(are_recorded, stage, kill * EACH),
+            seconds=PATIENCE,
             every=0.01,
             what="some on record",
         )
@@ -97,6 +99,6 @@ def test_what_killed_workers_were_just_given_comes_again(stage: Stage, pool: str
 
     def all_are_on_record() -> bool:
         stage.run_out()
-        return recorded(stage) == REQUESTS
+        return recorded(stage) == requests
 
     wait_until(all_are_on_record, seconds=PATIENCE, what="all requests on record")
