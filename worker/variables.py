@@ -21,7 +21,7 @@ from sqlalchemy.exc import ArgumentError
 
 EMBEDDED = "embedded"
 # The brokers that this is written for: Redis and RabbitMQ, as kombu names them.
-BROKERS = ("redis", "rediss", "redis+socket", "sentinel", "amqp", "amqps", "pyamqp", "sqs")
+BROKERS = ("redis", "rediss", "redis+socket", "amqp", "amqps", "pyamqp", "sqs")
 LEAST_PASSWORD = 12
 STORES = ("file", "s3", "gs", "az", "abfs", "abfss")
 KEY_SAMPLE = {"account": "a" * 32, "asset": "b" * 32, "audio": "he-aac", "export_id": UUID(int=1)}

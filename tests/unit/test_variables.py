@@ -111,12 +111,18 @@ def test_another_database_is_named() -> None:
         "redis://h:6379/0",
         "amqp://u:p[@h//",
         "redis+socket:///run/redis.sock",
-        "sentinel://a:26379;sentinel://b:26379",
+        "amqp://a//;amqp://b//",
         "sqs://",
     ],
 )
 def test_a_broker_is_any_that_celery_knows(url: str) -> None:
     assert loaded(celery_broker_url=url).celery_broker_url == url
+
+
+@pytest.mark.parametrize("url", ["sentinel://a:26379", "http://h", "memory://"])
+def test_a_broker_that_does_not_work_here_is_refused(url: str) -> None:
+    said = refused(celery_broker_url=url)
+    assert said.startswith("must be a broker of one of: redis, rediss,")
 
 
 @pytest.mark.parametrize("url", ["", "localhost:6379", "redis", "redis:/x", "//h", "Embedded"])
