@@ -49,7 +49,7 @@ class QoS(redis.QoS):
 
     def append(self, message: Any, delivery_tag: str) -> None:  # noqa: ANN401  (kombu's)
         """Note the message as unacknowledged."""
-        if delivery_tag == self.channel.taken:
+        if delivery_tag == self.channel.tag:
             virtual.QoS.append(self, message, delivery_tag)
         else:
             super().append(message, delivery_tag)
@@ -66,7 +66,7 @@ class QoS(redis.QoS):
             note = connected.hget(self.unacked_key, tag)
         try:
             if note is not None:
-                _message(note, is_note=True)
+                _checked(loads(bytes_to_str(note))[0])
         except _NO_MESSAGE as error:
             self.channel.put_aside(tag, error)
         else:
@@ -80,7 +80,7 @@ class Channel(redis.Channel):
     one for each message, from the pool that they all share.
 
     Attributes:
-        taken: the tag of the message that was taken last, None before there is one.
+        tag: by which the message is noted that was asked for last; None where kombu asked.
         bell_key: what the keys of bells begin with, before their queue's name; without it messages
             are sent and taken as kombu does. It can't go with kombu's options `global_keyprefix`
             and `ack_emulation`.
@@ -90,7 +90,7 @@ class Channel(redis.Channel):
 
     QoS = QoS
     do_restore = False
-    taken: str | None = None
+    tag: str | None = None
     bell_key = ""
     look_seconds = LOOK_SECONDS
     unreadable_key = "unreadable"
@@ -104,8 +104,6 @@ class Channel(redis.Channel):
     _publisher: Any = None
     # where there was one message there may be more: those are asked for without a wait
     _may_be_more = True
-    _waits = False
-    _tag: str | None = None  # by which the message that is asked for will be noted
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401  (kombu's)
         self._unnoted: set[str] = set()  # the queues that are consumed without acknowledgement
@@ -140,16 +138,15 @@ class Channel(redis.Channel):
     def _brpop_start(self, timeout: float | None = None) -> None:
         """Ask for the next message."""
         if not self.bell_key or not self._unnoted.isdisjoint(self.active_queues):
-            self._tag = None
+            self.tag = None
             super()._brpop_start(timeout)
             return
         queues = self._queue_cycle.consume(len(self.active_queues))
         if not queues:
             return
-        self._tag = uuid()
+        self.tag = uuid()
         commands = [self._take(queues)]
-        self._waits = not self._may_be_more
-        if self._waits:
+        if not self._may_be_more:
             commands.insert(0, ("BRPOP", *map(self._bell, queues), self.look_seconds))
         connection = self.client.connection
         self._in_poll = connection
@@ -162,7 +159,7 @@ class Channel(redis.Channel):
         # the default exchange delivers to the queue that is named
         rest = [f', "", {dumps(queue)}]' for queue in queues]
         keys = (self.unacked_key, self.unacked_index_key, *lists)
-        return ("EVAL", scripts.TAKE, len(keys), *keys, self._tag, time(), *rest)
+        return ("EVAL", scripts.TAKE, len(keys), *keys, self.tag, time(), *rest)
 
     def _brpop_read(self, **options: Any) -> Any:  # noqa: ANN401  (kombu's)
         """Deliver the message that was asked for.
@@ -170,9 +167,8 @@ class Channel(redis.Channel):
         Raises:
             Empty: there was none.
         """
-        if self._tag is None:
+        if self.tag is None:
             return super()._brpop_read(**options)
-        tag, self._tag = self._tag, None
         try:
             answer = self._answer()
             self._may_be_more = bool(answer)
@@ -181,9 +177,8 @@ class Channel(redis.Channel):
             key, raw = answer
             queue = bytes_to_str(key).rsplit(self.sep, 1)[0]
             self._queue_cycle.rotate(queue)
-            message = self._understood(raw, tag=tag)
+            message = self._understood(raw, self.tag)
             if message is not None:
-                self.taken = tag
                 self.connection._deliver(message, queue)  # noqa: SLF001  (kombu's)
             return True
         finally:
@@ -193,7 +188,7 @@ class Channel(redis.Channel):
     def _answer(self) -> Any:  # noqa: ANN401  (the list and the message, or nothing)
         client = self.client
         try:
-            if self._waits:
+            if not self._may_be_more:
                 client.parse_response(client.connection, "BRPOP")
             return client.parse_response(client.connection, "EVAL")
         except Exception:
@@ -201,10 +196,10 @@ class Channel(redis.Channel):
             client.connection.disconnect()
             raise
 
-    def _understood(self, raw: bytes, *, tag: str) -> dict[str, Any] | None:
+    def _understood(self, raw: bytes, tag: str) -> dict[str, Any] | None:
         """Return the message under the tag it is noted by; what is none is put aside."""
         try:
-            sent = _message(raw)
+            sent = _checked(loads(bytes_to_str(raw)))
             sent["properties"]["delivery_tag"] = tag
             self.Message(sent, channel=self)
         except _NO_MESSAGE as error:
@@ -233,10 +228,8 @@ class Channel(redis.Channel):
             super().basic_reject(delivery_tag, requeue=requeue)
 
 
-def _message(raw: bytes, *, is_note: bool = False) -> dict[str, Any]:
+def _checked(sent: dict[str, Any]) -> dict[str, Any]:
     """Return what was sent; raises one of _NO_MESSAGE if it lacks what all messages have."""
-    read: Any = loads(bytes_to_str(raw))
-    sent: dict[str, Any] = read[0] if is_note else read
     if not isinstance(sent["body"], str):
         raise TypeError("it has no body")
     if not isinstance(sent["properties"]["delivery_info"], dict):

@@ -24,8 +24,8 @@ DRAIN_SECONDS = 75.0
 ON_RECORD_SECONDS = 60.0
 QUIET_SECONDS = 30.0
 
-# A message may have left the broker for a worker, and not have reached it.
-ON_ITS_WAY = timedelta(seconds=1)
+# The sender notes a moment after the broker has a message that it was accepted.
+NOTED_AFTER = timedelta(seconds=1)
 
 
 @dataclass(slots=True)
@@ -76,7 +76,7 @@ def excuse(accepted: datetime, wipes: Sequence[Wipe]) -> Literal["wiped", "vanis
         accepted: when the broker took it for the last time.
         wipes: when every message was destroyed.
     """
-    was_wiped = any(accepted <= wipe.end + ON_ITS_WAY for wipe in wipes)
+    was_wiped = any(accepted <= wipe.end + NOTED_AFTER for wipe in wipes)
     return "wiped" if was_wiped else "vanished"
 
 

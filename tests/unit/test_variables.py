@@ -115,7 +115,7 @@ def test_another_database_is_named() -> None:
         "sqs://",
     ],
 )
-def test_a_broker_is_any_that_celery_knows(url: str) -> None:
+def test_a_broker_is_any_that_works_here(url: str) -> None:
     assert loaded(celery_broker_url=url).celery_broker_url == url
 
 
