@@ -88,7 +88,7 @@ def test_what_failed_is_found_and_taken_up_again_and_seen_to_end(stage: Stage) -
         page.get_by_role("link", name=failing[:12]).click()
         expect(page.get_by_role("heading", name="failed")).to_be_visible()
         expect(page.get_by_text("as it says; mend the asset")).to_be_visible()
-        page.get_by_role("button", name="Retry").click()
+        page.get_by_role("button", name="Retry", exact=True).click()
         expect(page.get_by_text("Uplynk bills another job")).to_be_visible()
         page.get_by_role("button", name="Retry, and pay").click()
         expect(page.get_by_role("alert").first).to_contain_text("Taken up again.")
@@ -98,10 +98,10 @@ def test_what_failed_is_found_and_taken_up_again_and_seen_to_end(stage: Stage) -
 
         page.goto(f"{url}/request/list?term={slow}")
         page.get_by_role("link", name=kept[:18]).click()
-        page.get_by_role("button", name="Cancel").click()
+        page.get_by_role("button", name="Cancel", exact=True).click()
         page.get_by_role("button", name="Leave it").click()
         expect(page.get_by_role("heading", name="exporting")).to_be_visible()
-        page.get_by_role("button", name="Cancel").click()
+        page.get_by_role("button", name="Cancel", exact=True).click()
         page.get_by_role("button", name="Cancel it").click()
         expect(page.get_by_role("heading", name="cancelled")).to_be_visible()
 
