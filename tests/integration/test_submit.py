@@ -371,7 +371,8 @@ def test_what_is_claimed_and_waits_for_calls_that_hang_is_given_back(
     with ThreadPoolExecutor(1) as pool:
         report = pool.submit(submit, replace(kit, crew=crew))
         wait_until(
-            lambda: len(path(sessions, exports[2])) == 2, what="those that wait to be given back"
+            lambda: all(len(path(sessions, export)) == 2 for export in exports[2:]),
+            what="those that wait to be given back",
         )
         gate.set()
         assert report.result(SECONDS).took == 5
