@@ -50,4 +50,4 @@ function plan() {
   if (seconds) setTimeout(lookAgain, seconds * 1000);
 }
 
-plan();
+document.addEventListener("DOMContentLoaded", plan);
