@@ -17,19 +17,18 @@ from sqlalchemy import select
 
 import migrations
 from models import Notification, State
-from tests.acceptance.stage import Stage
+from tests.acceptance.stage import Desk, Stage
 from tests.factories import ASSET
 from tests.receiver import SECRET, receiving
 from tests.waiting import wait_until
 
 
 @contextmanager
-def running(stage: Stage, *arguments: str, folder: Path) -> Iterator[subprocess.Popen[str]]:
+def running(desk: Desk, *arguments: str, folder: Path) -> Iterator[subprocess.Popen[str]]:
     """Run `uplynk-export …` in `folder` until the context ends."""
-    environment = {k: v for k, v in stage.environment.items() if k != "CELERY_BROKER_URL"}
     process = subprocess.Popen(
         [sys.executable, "-m", "worker.cli", *arguments],
-        env={**os.environ, **environment, "PYTHONPATH": str(Path.cwd())},
+        env={**os.environ, **desk.environment, "PYTHONPATH": str(Path.cwd())},
         cwd=folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -149,35 +148,35 @@ def test_doctor_tells_a_database_without_tables_to_migrate_and_migrate_does(stag
     assert all(json.loads(line)["well"] for line in found.stdout.splitlines())
 
 
-def test_the_embedded_broker_is_found_by_other_processes_of_the_folder(stage: Stage) -> None:
-    folder = stage.folder / "here"
+def test_the_embedded_broker_is_found_by_other_processes_of_the_folder(desk: Desk) -> None:
+    folder = desk.folder / "here"
     folder.mkdir()
-    with running(stage, "worker", folder=folder):
+    with running(desk, "worker", folder=folder):
         wait_until((folder / "var" / "broker.url").exists, what="a broker")
-        with running(stage, "request", ASSET, "--wait", folder=folder) as asking:
+        with running(desk, "request", ASSET, "--wait", folder=folder) as asking:
             assert asking.wait(60) == 0
     assert not (folder / "var" / "broker.url").exists()
-    with running(stage, "request", ASSET, folder=folder) as asking:
+    with running(desk, "request", ASSET, folder=folder) as asking:
         assert asking.wait(30) == 1
         assert asking.stdout is not None
         assert "No embedded broker is running in this folder" in asking.stdout.read()
 
 
-def test_a_second_embedded_broker_in_a_folder_is_refused(stage: Stage) -> None:
-    folder = stage.folder / "here"
+def test_a_second_embedded_broker_in_a_folder_is_refused(desk: Desk) -> None:
+    folder = desk.folder / "here"
     folder.mkdir()
-    with running(stage, "worker", folder=folder):
+    with running(desk, "worker", folder=folder):
         wait_until((folder / "var" / "broker.url").exists, what="a broker")
-        with running(stage, "worker", folder=folder) as second:
+        with running(desk, "worker", folder=folder) as second:
             assert second.wait(30) == 1
             assert second.stdout is not None
             assert "set CELERY_BROKER_URL: to redis://" in second.stdout.read()
 
 
-def test_a_worker_ends_with_whoever_kept_it(stage: Stage) -> None:
-    folder = stage.folder / "here"
+def test_a_worker_ends_with_whoever_kept_it(desk: Desk) -> None:
+    folder = desk.folder / "here"
     folder.mkdir()
-    with running(stage, "worker", folder=folder) as keeper:
+    with running(desk, "worker", folder=folder) as keeper:
         child = wait_until(lambda: _child_of(keeper.pid), what="a worker")
         wait_until(lambda: "ready" in _log_of(keeper), what="a worker that is up")
         keeper.kill()
@@ -189,10 +188,10 @@ def _log_of(process: subprocess.Popen[str]) -> str:
     return process.stdout.readline()
 
 
-def test_a_worker_that_dies_is_started_again(stage: Stage) -> None:
-    folder = stage.folder / "here"
+def test_a_worker_that_dies_is_started_again(desk: Desk) -> None:
+    folder = desk.folder / "here"
     folder.mkdir()
-    with running(stage, "worker", folder=folder) as keeper:
+    with running(desk, "worker", folder=folder) as keeper:
         first = wait_until(lambda: _child_of(keeper.pid), what="a worker")
         wait_until((folder / "var" / "broker.url").exists)
         wait_until(lambda: _seconds_alive(first) > 1.5, what="a worker that lived for a while")

@@ -20,7 +20,13 @@ KILLS, EACH = 3, 20
 # Seconds: each is a transaction on SQLite, beside other tests.
 PATIENCE = 120.0
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [
+    pytest.mark.timeout(300),
+    # two processes at one SQLite file wait for each other most of the time, at a minute a flood
+    pytest.mark.parametrize(
+        "pool", ["threads", pytest.param("prefork", marks=pytest.mark.services)], indirect=True
+    ),
+]
 
 
 def flood(stage: Stage, *, requests: int = REQUESTS, **options: int) -> None:
