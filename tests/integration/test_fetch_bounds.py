@@ -44,7 +44,7 @@ def test_a_file_that_declares_more_is_refused_before_a_byte_is_read(path: Path) 
 
 
 def test_a_file_that_declares_nothing_is_refused_when_it_has_more(path: Path) -> None:
-    endless = Say(b'HTTP/1.1 200 OK\r\nETag: "1"\r\n\r\n' + FILM, hold=True)
+    endless = Say(b'HTTP/1.1 200 OK\r\nETag: "1"\r\n\r\n' + 2 * FILM, hold=True)
     with raw_server(endless) as heard:
         error = failure(heard.url, path, bounds=bounds(most=SIZE - 1))
     assert (type(error), error.code) == (Permanent, "file_too_large")
