@@ -54,6 +54,7 @@ def test_a_request_waits_for_tables_that_are_not_there_yet(stage: Stage, tmp_pat
 
 
 @pytest.mark.services  # it takes its time
+@pytest.mark.timeout(120)
 def test_a_request_outlives_the_worker_that_was_killed_with_it_in_its_hands(stage: Stage) -> None:
     with locked(stage.database_url):
         worker = stage.start("threads")

@@ -34,6 +34,7 @@ def has_come(receiver: Receiver, count: int) -> bool:
     return receiver.came >= count
 
 
+@pytest.mark.timeout(180)
 def test_not_one_event_is_lost_when_those_are_killed_who_deliver_them(telling: Stage) -> None:
     telling.settings["WEBHOOK_TIMEOUT_SECONDS"] = "5"
     with receiving() as receiver:
