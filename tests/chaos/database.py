@@ -36,10 +36,14 @@ CREATE TRIGGER chaos_note AFTER INSERT OR UPDATE ON exports
     FOR EACH ROW EXECUTE FUNCTION chaos_note();
 """
 
-# the name is WORKERS and more
-_SESSIONS = (
-    "SELECT application_name, state FROM pg_stat_activity WHERE application_name ~ '^uplynk-'"
-)
+# The name is WORKERS and more. Workers with nothing else to do sweep: one that has just got the
+# answer to a statement, and says the next in a moment, is at work.
+_SESSIONS = """
+SELECT application_name, CASE
+    WHEN state LIKE 'idle in transaction%' AND state_change > clock_timestamp() - interval '2 s'
+    THEN 'active' ELSE state END
+FROM pg_stat_activity WHERE application_name ~ '^uplynk-'
+"""
 _CUT = """
 SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name ~ '^uplynk-'
 """
@@ -125,8 +129,7 @@ class Database:
     def connections(self) -> Sequence[tuple[str, str]]:
         """Return the workers' sessions: the name of each, and what it is at."""
         with self._connected() as connection:
-            rows = connection.execute(_SESSIONS).fetchall()
-        return [(str(name).removeprefix(WORKERS), str(state)) for name, state in rows]
+            return sessions(connection)
 
     def _execute(self, statement: str) -> None:
         with self._connected() as connection:
@@ -139,3 +142,9 @@ class Database:
             application_name="chaos",
             options="-c default_transaction_read_only=off",
         )
+
+
+def sessions(connection: psycopg.Connection[Any]) -> Sequence[tuple[str, str]]:
+    """Return the workers' sessions on the server: the name of each, and what it is at."""
+    rows = connection.execute(_SESSIONS).fetchall()
+    return [(str(name).removeprefix(WORKERS), str(state)) for name, state in rows]
