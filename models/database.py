@@ -2,7 +2,8 @@
 
 import sqlite3
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from select import POLLIN, poll
 from typing import Any
@@ -141,6 +142,21 @@ def open_sessions(engine: Engine) -> sessionmaker[Session]:
     sessions = sessionmaker(engine, expire_on_commit=False)
     outbox.attach(sessions)
     return sessions
+
+
+@contextmanager
+def autocommitted(sessions: sessionmaker[Session]) -> Iterator[Session]:
+    """Give a session whose every statement is a transaction of its own, on PostgreSQL.
+
+    A BEGIN and a COMMIT go to the server and back as any statement does: for a lone statement they
+    are two thirds of the way. So it is for what only reads, whose statements see no common state
+    without it either (READ COMMITTED), and for a lone statement that writes. Nothing may end in it
+    that others are told of (see models/outbox.py). On SQLite it is a transaction as any other.
+    """
+    with sessions.begin() as session:
+        if session.get_bind().dialect.name == "postgresql":
+            session.connection(execution_options={"isolation_level": "AUTOCOMMIT"})
+        yield session
 
 
 def inserted(session: Session, row: Base) -> bool:

@@ -8,6 +8,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from models import Audio, Export, State, claims, passage
+from models.database import autocommitted
 from worker.cloudslicer import Job
 from worker.errors import (
     ClaimLost,
@@ -182,9 +183,9 @@ def _have(
 def _had(
     kit: Kit, export: Export, job: Job, reason: str, *, is_found: bool, is_taken: bool = False
 ) -> list[Wake] | None:
+    if not is_taken and (wakes := _passed_on(kit, export, job, reason)):
+        return wakes
     with kit.sessions.begin() as session:
-        if not is_taken and (wakes := _passed_on(kit, session, export, job, reason)):
-            return wakes
         held = claims.held(session, export.id, export.claim)
         held = held or claims.unanswered(session, export.id)
         other = _owner_of(session, job.id) if held is None or is_taken else None
@@ -214,22 +215,22 @@ def _had(
         return [Wake(Step.POLL, at=held.due_at)]
 
 
-def _passed_on(
-    kit: Kit, session: Session, export: Export, job: Job, reason: str
-) -> list[Wake] | None:
+def _passed_on(kit: Kit, export: Export, job: Job, reason: str) -> list[Wake] | None:
     """Set down that Uplynk has the job where all is as expected; returns None where it is not."""
     now = kit.now()
     due_at = now + kit.until_next_look(timedelta())
-    is_passed = passage.pass_on(
-        session,
-        export,
-        State.EXPORTING,
-        now=now,
-        reason=f"{reason}: job {job.id}",
-        due_at=due_at,
-        if_wanted=True,
-        values={"job_id": job.id, "job_state": job.word, "job_created_at": now},
-    )
+    values = {"job_id": job.id, "job_state": job.word, "job_created_at": now}
+    with autocommitted(kit.sessions) as session:  # it is one statement where that counts
+        is_passed = passage.pass_on(
+            session,
+            export,
+            State.EXPORTING,
+            now=now,
+            reason=f"{reason}: job {job.id}",
+            due_at=due_at,
+            if_wanted=True,
+            values=values,
+        )
     if not is_passed:
         return None
     _log.info("export under way", asset=export.asset)

@@ -9,7 +9,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
 from models import Breaker
-from models.database import inserted
+from models.database import autocommitted, inserted
 from worker.cloudslicer.reply import CREDENTIALS
 from worker.errors import Permanent, Transient
 from worker.logs import get_logger
@@ -67,7 +67,7 @@ class Circuit:
         Args:
             probe: asks Uplynk for anything; it raises what any call does.
         """
-        with self._sessions.begin() as session:
+        with autocommitted(self._sessions) as session:
             self._see(row := session.get(Breaker, self._name))
             if row is None or row.probe_at is None or not self.is_open:
                 return None

@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from models import Export, State, claims
+from models.database import autocommitted
 from models.passage import pass_on
 from worker import pace, tracing
 from worker.errors import ClaimLost, ExportError, Permanent, Stopping, Transient
@@ -94,7 +95,7 @@ def _taken(kit: Kit) -> Export | None:
         until=now + kit.settings.claim,
         account=kit.slicer.owner,
     )
-    with kit.sessions.begin() as session:
+    with autocommitted(kit.sessions) as session:
         in_danger = kit.governor.danger(session)
         taken = take(session, only=claims.DONE_BY, by=in_danger) if in_danger else []
         taken = taken or take(session)

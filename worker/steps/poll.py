@@ -6,6 +6,7 @@ from sqlalchemy import ColumnElement
 from sqlalchemy.orm import Session
 
 from models import Export, State, Survey, claims, places
+from models.database import autocommitted
 from worker.cloudslicer.allowance import Kind
 from worker.steps import probe
 from worker.steps.kit import Kit
@@ -30,7 +31,7 @@ def poll(kit: Kit) -> Report:
         return Report({"uplynk": "away"}, (Wake(Step.POLL, at=away_until),))
     begun, account = kit.now(), kit.slicer.owner
     until = begun + kit.settings.claim / 2
-    with kit.sessions.begin() as session:
+    with autocommitted(kit.sessions) as session:
         due = places.due(session, by=begun, account=account).number
         under_way = claims.count(session, (State.EXPORTING,), account=account)
         has_company = due > 0 and under_way > COMPANY
@@ -46,7 +47,7 @@ def poll(kit: Kit) -> Report:
         seen = survey(kit, until=until)
     if seen.due_by is not None:
         looked += _one_by_one(kit, wakes, until=until, only=claims.DUE_BY, by=seen.due_by)
-    with kit.sessions.begin() as session:
+    with autocommitted(kit.sessions) as session:
         again = claims.next_due(session, State.EXPORTING, account=account)
     if again is not None and not kit.stopping():
         # what is due and could not be taken is in somebody's hands: don't run against it
@@ -91,7 +92,7 @@ def _one_by_one(
 ) -> int:
     """Look at jobs that are due, and add what is to be woken; returns how many were looked at."""
     now = kit.now()
-    with kit.sessions.begin() as session:
+    with autocommitted(kit.sessions) as session:
         due = claims.take(
             session,
             State.EXPORTING,

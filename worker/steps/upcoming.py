@@ -5,6 +5,7 @@ from collections.abc import Callable
 from sqlalchemy.orm import Session
 
 from models import Export, State, admission, claims
+from models.database import autocommitted
 from worker.steps.kit import Kit
 from worker.steps.report import Step, Wake
 
@@ -18,7 +19,7 @@ def due(kit: Kit) -> tuple[bool, bool]:
     Each lane makes sure of it.
     """
     account, now = kit.slicer.owner, kit.now()
-    with kit.sessions.begin() as session:
+    with autocommitted(kit.sessions) as session:
         some_are_unknown, some_are_requested = (
             bool(claims.due(session, state, now=now, limit=1, account=account))
             for state in (State.SUBMITTING, State.REQUESTED)
@@ -56,7 +57,7 @@ def requested(kit: Kit, session: Session, number: int) -> list[Export]:
 
 def later(kit: Kit) -> tuple[Wake, ...]:
     """Return the wake-up for what was put off, if anything was."""
-    with kit.sessions.begin() as session:
+    with autocommitted(kit.sessions) as session:
         times = [
             claims.next_due(session, state, account=kit.slicer.owner)
             for state in (State.SUBMITTING, State.REQUESTED)
