@@ -4,6 +4,7 @@ All of Celery's policy stands here, in `consumer` and in `strategy`, and
 `tests/unit/test_celery_policy.py` reads it back.
 """
 
+import gc
 import os
 import signal
 from contextlib import suppress
@@ -271,9 +272,14 @@ def _serve_wakes(instance: Any, **_: object) -> None:  # noqa: ANN401  (Celery's
 
 @celeryd_after_setup.connect
 def _load(instance: Any, **_: object) -> None:  # noqa: ANN401  (Celery's worker)
-    """Load what downloads need, where there are any, before the pool forks: children share it."""
+    """Load what downloads need, where there are any, before the pool forks: children share it.
+
+    What is there by then stays: Python's search for cycles need not go through it each time, nor
+    write into pages that children share (Python's manual, `gc.freeze`).
+    """
     if DOWNLOADS in instance.app.amqp.queues.consume_from:
         import_module("worker.transfer.verify")
+    gc.freeze()
     if not instance.pool_cls.__module__.endswith("prefork"):  # whose children trace, each alone
         _trace()
 

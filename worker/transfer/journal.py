@@ -23,12 +23,15 @@ class Journal:
 
     Args:
         file: it, open.
-        is_new: whether it was made just now: then the disk has no line of it.
+        is_new: whether it was made just now.
+
+    Attributes:
+        is_blank: whether the disk has no line of it.
     """
 
     def __init__(self, file: FileIO, *, is_new: bool = False) -> None:
         self._file = file
-        self._is_blank = is_new
+        self.is_blank = is_new
 
     def read(self) -> dict[str, Any]:
         """Return what the lines say, or nothing if one of them can't be read.
@@ -53,7 +56,7 @@ class Journal:
         Raises:
             OSError: the disk does not take it; the lines before it stand.
         """
-        self._is_blank = False
+        self.is_blank = False
         start = self._file.seek(0, os.SEEK_END)
         line = memoryview(f"{json.dumps(members)}\n".encode())
         try:
@@ -69,11 +72,11 @@ class Journal:
         Raises:
             OSError: the disk does not take that.
         """
-        if not self._is_blank:
+        if not self.is_blank:
             self._file.truncate(0)
             self._file.seek(0)
             self.sync()
-            self._is_blank = True
+            self.is_blank = True
 
     def sync(self) -> None:
         """Have all its lines on the disk.

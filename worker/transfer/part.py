@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from functools import cache
 from io import FileIO
 from pathlib import Path
 from threading import Lock
@@ -68,7 +69,8 @@ class Part:
         self._is_wanted = True
         self._failure: OSError | None = None
         self._lock = Lock()
-        self._recall()
+        if not journal.is_blank:
+            self._recall()
 
     @property
     def size_bytes(self) -> int:
@@ -225,6 +227,7 @@ class Part:
             self._journal.note(members)
 
 
+@cache
 def _boot() -> str | None:
     """Return what this start of the machine is called; None where it has no name (not Linux)."""
     try:
