@@ -44,8 +44,8 @@ RUN_SECONDS = (8.0, 12.0)
 # each ours sees a job's end no later; the others, more looks, are measured near Uplynk only.
 LOOKS = {OURS.name: (2.5, 1.0), TEXTBOOK.name: (5.0, 2.0)}
 MEDIA_SECONDS = 1.0
-# Of so many runs the middle one counts.
-ROUNDS = 3
+# Of so many rounds the middle one counts.
+ROUNDS = 5
 POOLS = ("prefork", "threads")
 # How much longer than the emulator's answer a call to the API takes, in ms.
 FAR_MS = (0, 50)

@@ -30,9 +30,11 @@ def shown(number: float) -> str:
 
 def to(ours: float, textbook: float) -> str:
     """Return what ours is to the textbook's: `1/50`, or `1.25`."""
-    if textbook == 0:
-        return ""
-    ratio = ours / textbook
+    return "" if textbook == 0 else as_ratio(ours / textbook)
+
+
+def as_ratio(ratio: float) -> str:
+    """Return a ratio as a person reads it: a small one as a fraction."""
     return f"1/{shown(1 / ratio)}" if 0 < ratio <= HALF else f"{ratio:.2f}"
 
 
@@ -54,6 +56,26 @@ def beside(rows: Sequence[Row], measures: Mapping[str, Callable[[Row], float]]) 
         ours, textbook = values
         ratio = "" if ours is None or textbook is None else to(ours, textbook)
         lines.append([name, *cells, ratio])
+    return lines
+
+
+def in_turns(
+    rows: Sequence[Row], measures: Mapping[str, Callable[[Row], float]]
+) -> list[list[str]]:
+    """Return lines as `beside` does, of runs that were made in turns.
+
+    What ours is to the textbook's is that of the middle round, so what comes over the machine for a
+    while is not in it; behind it are the least and the most of all rounds.
+    """
+    lines = beside(rows, measures)
+    for line, measure in zip(lines, measures.values(), strict=True):
+        ours, textbook = (
+            [measure(row) for row in rows if row["by"] == whose] for whose in (OURS, TEXTBOOK)
+        )
+        ratios = [one / other for one, other in zip(ours, textbook, strict=False) if other]
+        if ratios:
+            line[-1] = as_ratio(median(ratios))
+        line.append(" to ".join(map(as_ratio, (min(ratios), max(ratios)))) if ratios else "")
     return lines
 
 
@@ -112,9 +134,9 @@ def lifecycle(rows: Sequence[Row]) -> str:
     lines = []
     for named, here in by_place(with_few_looks(rows)).items():
         runs = sum(row["by"] == OURS for row in here)
-        lines.append([f"**{named}**, runs of each: {runs}", "", "", ""])
-        lines += beside(here, LIFECYCLE)
-    text = table([head, OURS, TEXTBOOK, "ours to textbook"], lines)
+        lines.append([f"**{named}**, runs of each: {runs}", "", "", "", ""])
+        lines += in_turns(here, LIFECYCLE)
+    text = table([head, OURS, TEXTBOOK, "ours to textbook", "in single rounds"], lines)
     return _with_others(f"{text}\n\n{_by_looks(rows)}", rows)
 
 

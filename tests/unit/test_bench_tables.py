@@ -112,15 +112,16 @@ def lifecycle(
     }
 
 
-def test_of_the_runs_of_a_lifecycle_the_middle_one_counts_by_its_pool() -> None:
+def test_of_the_rounds_of_a_lifecycle_the_middle_one_counts_by_its_pool() -> None:
     runs = [lifecycle("ours", "threads", seconds) for seconds in (90.0, 5.0, 6.0)]
     runs += [lifecycle("textbook", "threads", seconds) for seconds in (4.0, 5.0, 80.0)]
     alone = [lifecycle("ours", "prefork", 7.0)]
     prefork, _, threads = tables.lifecycle(alone + runs).partition("| **threads**, runs of each: 3")
     assert "500 exports of 1,000,000 bytes" in prefork
-    assert cells(prefork, "CPU of the worker, ms an export") == ["14.0", "", ""]
-    assert cells(threads, "CPU of the worker, ms an export") == ["12.0", "10.0", "1.20"]
-    assert cells(threads, "exports a second") == ["25.0", "25.0", "1.00"]
+    assert cells(prefork, "CPU of the worker, ms an export") == ["14.0", "", "", ""]
+    told = ["12.0", "10.0", "1.00", "1/13.3 to 22.50"]  # of 22.5, 1.0 and 0.075
+    assert cells(threads, "CPU of the worker, ms an export") == told
+    assert cells(threads, "exports a second") == ["25.0", "25.0", "1.00", "1.00 to 1.00"]
 
 
 def test_runs_far_from_uplynk_are_a_part_of_their_own() -> None:
@@ -128,15 +129,16 @@ def test_runs_far_from_uplynk_are_a_part_of_their_own() -> None:
     named = "| **threads, calls 50 ms longer**, runs of each: 1"
     near, found, far = tables.lifecycle(runs).partition(named)
     assert found
-    assert cells(near, "CPU of the worker, ms an export") == ["10.0", "", ""]
-    assert cells(far, "CPU of the worker, ms an export") == ["12.0", "", ""]
+    assert cells(near, "CPU of the worker, ms an export") == ["10.0", "", "", ""]
+    assert cells(far, "CPU of the worker, ms an export") == ["12.0", "", "", ""]
 
 
 def test_runs_with_more_looks_are_a_table_of_their_own() -> None:
     runs = [lifecycle("ours", "threads", 5.0), lifecycle("textbook", "threads", 6.0)]
     runs += [lifecycle("ours", "threads", cpu, look_seconds=1.0) for cpu in (7.0, 8.0, 50.0)]
     beside, _, by_looks = tables.lifecycle(runs).partition("| with | by |")
-    assert cells(beside, "CPU of the worker, ms an export") == ["10.0", "12.0", "0.83"]
+    told = ["10.0", "12.0", "0.83", "0.83 to 0.83"]
+    assert cells(beside, "CPU of the worker, ms an export") == told
     assert cells(by_looks, "threads | ours | 1") == ["ours", "1", "25.0", "16.0", "1.10", "2.50"]
     assert cells(by_looks, "threads | textbook | 5")[3] == "12.0"
 
