@@ -43,7 +43,7 @@ chaos: $(READY)  ## Let a storm come over workers and services: SEED=1 MINUTES=3
 	$(BIN)/python -m tests.chaos --seed $(SEED) --minutes $(MINUTES) --exports $(EXPORTS) \
 		$(if $(ONLY),--only $(ONLY)) $(if $(JSON),--json $(JSON))
 
-bench: $(READY)  ## Measure beside a worker as in Celery's documentation, 45 minutes: ONLY=lifecycle MOST=100000
+bench: $(READY)  ## Measure beside a worker as in Celery's documentation, an hour: ONLY=lifecycle MOST=100000
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
 	$(BIN)/python -m bench $(if $(ONLY),--only $(ONLY)) $(if $(MOST),--most $(MOST))
 

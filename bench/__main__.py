@@ -3,7 +3,7 @@
 Each part's numbers are kept in docs/performance.json as soon as they are there, so that a part can
 be measured anew by itself (`--only death`), as can those that were broken off. It needs
 redis-server, postgresql and the extra `bench`; `make bench` has that installed. All of it takes
-about 45 minutes, and should have the machine to itself.
+about an hour, and should have the machine to itself.
 """
 
 import json

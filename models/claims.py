@@ -178,7 +178,7 @@ def take(
     PostgreSQL; on SQLite only one transaction writes at a time). All share one fresh claim.
 
     Args:
-        session: in a transaction.
+        session: in a transaction; `autocommitted` will do.
         state: the state whose step is to be taken.
         now: the time by which a row must be due.
         until: when the claim runs out unless it is renewed.

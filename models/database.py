@@ -16,6 +16,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from models import outbox
 from models.base import Base
+from models.export import forbid_ends
 
 DEFAULT_URL = "sqlite:///var/uplynk-export.db"
 
@@ -38,9 +39,11 @@ _KEEPALIVE = {
     "keepalives_count": 3,
     "tcp_user_timeout": 60_000,
 }
-_TIMEOUTS = (
+_OPTIONS = (
     f"-c statement_timeout={STATEMENT_SECONDS}s -c lock_timeout={LOCK_SECONDS}s"
     f" -c idle_in_transaction_session_timeout={IDLE_SECONDS}s"
+    # what waited for a lock must see what the holder did; a server may have another default
+    r" -c default_transaction_isolation=read\ committed"
 )
 
 _READ_ONLY = "25006"  # read_only_sql_transaction (PostgreSQL's manual, appendix A)
@@ -77,8 +80,6 @@ def open_engine(url: str, *, pool_size: int = 5) -> Engine:
         pool_size=pool_size,
         max_overflow=-1,  # as many as there are threads: none waits for a connection
         hide_parameters=True,  # an error would show what a CMS sent
-        # what waited for a lock must see what the holder did; a server may have another default
-        isolation_level="READ COMMITTED",
         connect_args=_connect_args(parsed),
     )
     event.listen(engine, "handle_error", _leave_read_only)
@@ -150,10 +151,11 @@ def autocommitted(sessions: sessionmaker[Session]) -> Iterator[Session]:
 
     A BEGIN and a COMMIT go to the server and back as any statement does: for a lone statement they
     are two thirds of the way. So it is for what only reads, whose statements see no common state
-    without it either (READ COMMITTED), and for a lone statement that writes. Nothing may end in it
-    that others are told of (see models/outbox.py). On SQLite it is a transaction as any other.
+    in a transaction either (READ COMMITTED), and for a lone statement that writes. No export may
+    end in it, as that is told in the same transaction. On SQLite it is one as any other.
     """
     with sessions.begin() as session:
+        forbid_ends(session)
         if session.get_bind().dialect.name == "postgresql":
             session.connection(execution_options={"isolation_level": "AUTOCOMMIT"})
         yield session
@@ -183,7 +185,7 @@ def _connect_args(url: URL) -> dict[str, Any]:
     options = (said,) if isinstance(said, str) else said
     return {
         **{name: value for name, value in defaults.items() if name not in url.query},
-        "options": " ".join((_TIMEOUTS, *options)),  # of two settings the last one counts
+        "options": " ".join((_OPTIONS, *options)),  # of two settings the last one counts
     }
 
 

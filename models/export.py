@@ -31,6 +31,8 @@ from models.state import (
 IS_UNDER_WAY = text(
     "state IN ({})".format(", ".join(f"'{state}'" for state in State if state in UNDER_WAY))
 )
+_NO_ENDS = "no ends"  # what a session is told in which no export may end
+
 _IS_DUE = text("due_at IS NOT NULL")
 _IS_REQUESTED = text(f"state = '{State.REQUESTED}'")
 IS_STORED = text(f"state = '{State.STORED}'")
@@ -341,5 +343,16 @@ def ended_in(session: Session) -> set[UUID]:
 
 
 def leave_word(session: Session, export_id: UUID) -> None:
-    """Let the outbox know that this one has ended."""
+    """Let the outbox know that this one has ended.
+
+    Raises:
+        RuntimeError: the outbox could not tell it in the same transaction.
+    """
+    if session.info.get(_NO_ENDS):
+        raise RuntimeError("an export ends in a transaction: its CMS is told in the same")
     session.info.setdefault(Export, set()).add(export_id)
+
+
+def forbid_ends(session: Session) -> None:
+    """Have no export end in this session."""
+    session.info[_NO_ENDS] = True

@@ -2,7 +2,8 @@
 
 A step that came to what it is there for needs to know nothing of the row but that it is still its
 own. So the row is not loaded, locked and written, as for all that ends otherwise (Export.advance):
-its new columns and its row of history are written at once, under the claim. Nothing here commits.
+its new columns and its row of history are written at once, under the claim. So on PostgreSQL it may
+be a transaction by itself, but where the export ends. Nothing here commits.
 """
 
 from collections.abc import Mapping
@@ -46,7 +47,7 @@ def pass_on(
     took over, or (`if_wanted`) no request wants it any more. `export` stays as it is.
 
     Args:
-        session: in a transaction.
+        session: in a transaction; `autocommitted` will do if `target` is not terminal.
         export: as it was claimed.
         target: its next state; if that is terminal, its requests are told.
         now: since when it is in that state.

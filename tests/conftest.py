@@ -15,13 +15,19 @@ from emulator.settings import EmulatorSettings
 from tests.databases import Copies, Files
 from tests.engines import Lent
 from worker import embedded
+from worker.settings import Settings
 
 REDIS_URL = os.environ.get("TEST_REDIS_URL")
 DATABASE_URL = os.environ.get("TEST_DATABASE_URL")
 
 
 def pytest_configure() -> None:
-    """Have errors logged in their plain form: rich's takes a third of a second for each."""
+    """Keep the settings of who runs the tests from them: workers would write into their database.
+
+    And have errors logged in their plain form: rich's takes a third of a second for each.
+    """
+    for name in Settings.model_fields:
+        os.environ.pop(name.upper(), None)
     plain = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
     structlog.configure(processors=[*structlog.get_config()["processors"][:-1], plain])
 

@@ -75,6 +75,12 @@ def make_export(sessions: sessionmaker[Session], *, state: State, **members: Any
     return export
 
 
+def reload(sessions: sessionmaker[Session], export: Export) -> Export:
+    """Return the export as it is in the database now."""
+    with sessions.begin() as session:
+        return session.get_one(Export, export.id)
+
+
 def admit_next(session: Session, *, now: datetime, most: int = 1) -> list[Export]:
     """Have the exports that are next be `submitting`; on SQLite one at a time."""
     admission.lock(session)

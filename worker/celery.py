@@ -51,7 +51,9 @@ DOWNLOADS = "downloads"  # long ones
 WAKES = "exports.wakes"
 
 # The tasks that are woken, beside those that a CMS sends.
-WAKE_UPS = frozenset(map(str, Step)) - {str(Step.CREATE), str(Step.CANCEL), str(Step.RETRY)}
+WAKE_UPS = frozenset(
+    str(step) for step in Step if step not in {Step.CREATE, Step.CANCEL, Step.RETRY, Step.STATUS}
+)
 
 # A wake-up that nobody took for so long is dropped: each worker that serves EXPORTS has sent sweeps
 # since. So those of a night without one don't stand before what the first to start wants to know.

@@ -161,7 +161,8 @@ _TABLE = {
     ),
     "duration_mismatch": Remedy(
         "the film is shorter than Uplynk says its asset is, by more than "
-        "`DURATION_TOLERANCE_SECONDS` and a thousandth, and `DURATION_MISMATCH` is `fail`",
+        "`DURATION_TOLERANCE_SECONDS` or a thousandth, whichever is more, and "
+        "`DURATION_MISMATCH` is `fail`",
         "look at the asset at Uplynk; or set it to `warn`, restart the workers, and "
         "`uplynk-export retry`",
     ),

@@ -64,7 +64,7 @@ class AccountSettings(ClientSettings):
     """What it takes to say whose assets are meant, still without Uplynk's key."""
 
     uplynk_user_id: str = Field(
-        pattern=r"^[0-9a-f]{32}$", description="The account's user id: 32 hex digits."
+        pattern=r"^[0-9a-f]{32}$", description="The account's user id: 32 digits, 0-9 and a-f."
     )
 
 
@@ -147,8 +147,8 @@ class Settings(FleetSettings):
     storage_url: variables.StorageUrl = STORAGE_URL
     storage_key: variables.StorageKey = Field(
         "{asset}/{export_id}.mp4",
-        description="A file's name below it; may hold `{account}`, `{asset}`, `{audio}`,"
-        " `{export_id}`.",
+        description="A file's name below it, with `{export_id}` in it and `.mp4` at its end; it may"
+        " hold `{account}`, `{asset}` and `{audio}` as well.",
     )
     scratch_dir: variables.Folder = Field(
         Path("var/scratch"), description="Where downloads grow before they are published."

@@ -22,7 +22,7 @@ PATIENCE = 120.0
 
 pytestmark = [
     pytest.mark.timeout(300),
-    # two processes at one SQLite file wait for each other most of the time, at a minute a flood
+    # the children of one worker wait for each other at one SQLite file, at a minute a flood
     pytest.mark.parametrize(
         "pool", ["threads", pytest.param("prefork", marks=pytest.mark.services)], indirect=True
     ),

@@ -4,7 +4,9 @@ It keeps an audit: a trigger notes each change of an export with the name of the
 that made it, so that afterwards it is known who held which claim when.
 """
 
-from collections.abc import Sequence
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -16,6 +18,7 @@ from psycopg.rows import dict_row
 from tests.services import Postgres
 
 WORKERS = "uplynk-export."  # begins the name of each worker's connections
+STANDING = "idle in transaction"
 
 _AUDIT = """
 CREATE TABLE chaos_audit (
@@ -36,14 +39,14 @@ CREATE TRIGGER chaos_note AFTER INSERT OR UPDATE ON exports
     FOR EACH ROW EXECUTE FUNCTION chaos_note();
 """
 
-# The name is WORKERS and more. Workers with nothing else to do sweep: one that has just got the
-# answer to a statement, and says the next in a moment, is at work.
+# the name is WORKERS and more
 _SESSIONS = """
-SELECT application_name, CASE
-    WHEN state LIKE 'idle in transaction%' AND state_change > clock_timestamp() - interval '2 s'
-    THEN 'active' ELSE state END
-FROM pg_stat_activity WHERE application_name ~ '^uplynk-'
+SELECT pid, application_name, state FROM pg_stat_activity WHERE application_name ~ '^uplynk-'
 """
+# Workers with nothing else to do sweep: one that has just got the answer to a statement, and says
+# the next in a moment, is seen to be idle in transaction now and then. Of so many looks, so far
+# apart, it is not in half.
+LOOKS, LOOK_SECONDS = 10, 0.3
 _CUT = """
 SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name ~ '^uplynk-'
 """
@@ -129,7 +132,7 @@ class Database:
     def connections(self) -> Sequence[tuple[str, str]]:
         """Return the workers' sessions: the name of each, and what it is at."""
         with self._connected() as connection:
-            return sessions(connection)
+            return lasting(lambda: connection.execute(_SESSIONS).fetchall())
 
     def _execute(self, statement: str) -> None:
         with self._connected() as connection:
@@ -144,7 +147,24 @@ class Database:
         )
 
 
-def sessions(connection: psycopg.Connection[Any]) -> Sequence[tuple[str, str]]:
-    """Return the workers' sessions on the server: the name of each, and what it is at."""
-    rows = connection.execute(_SESSIONS).fetchall()
-    return [(str(name).removeprefix(WORKERS), str(state)) for name, state in rows]
+def lasting(
+    look: Callable[[], Sequence[tuple[int, str, str]]], *, every: float = LOOK_SECONDS
+) -> Sequence[tuple[str, str]]:
+    """Return the workers' sessions: the name of each, and what it is at.
+
+    One that looks idle in a transaction is looked at again, and is at work if it mostly isn't.
+
+    Args:
+        look: gives each session's number, its name, and what it is at just now.
+        every: seconds from one look to the next.
+    """
+    seen = look()
+    stands = Counter(number for number, _, state in seen if state.startswith(STANDING))
+    if stands:
+        for _ in range(LOOKS - 1):
+            time.sleep(every)
+            stands.update(number for number, _, state in look() if state.startswith(STANDING))
+    return [
+        (name.removeprefix(WORKERS), "active" if 0 < stands[number] < LOOKS / 2 else state)
+        for number, name, state in seen
+    ]

@@ -1,28 +1,33 @@
 """The storm's database: what it says of the workers' sessions."""
 
-import psycopg
+from collections.abc import Callable, Sequence
+
 import pytest
-from sqlalchemy.engine import make_url
 
-from tests.chaos.database import WORKERS, sessions
-from tests.waiting import wait_until
+from tests.chaos.database import LOOKS, STANDING, WORKERS, lasting
 
-ME = "of-a-test"
+Look = Callable[[], Sequence[tuple[int, str, str]]]
+
+OFTEN = LOOKS // 2
 
 
-@pytest.mark.services
-def test_a_session_is_idle_in_transaction_once_it_has_stood_so_for_a_while(
-    database_url: str,
+def looks(*states: str) -> Look:
+    """Give looks at a session that is seen in these states, one after the other."""
+    seen = iter(states)
+    return lambda: [(1, f"{WORKERS}w", next(seen)), (2, f"{WORKERS}v", "idle")]
+
+
+@pytest.mark.parametrize(
+    ("states", "told"),
+    [
+        (["idle"], "idle"),
+        ([STANDING, *["idle"] * (LOOKS - 1)], "active"),
+        ([STANDING] * (OFTEN - 1) + ["active"] * (LOOKS - OFTEN + 1), "active"),
+        ([STANDING] * OFTEN + ["active"] * (LOOKS - OFTEN), STANDING),
+        ([f"{STANDING} (aborted)"] * LOOKS, f"{STANDING} (aborted)"),
+    ],
+)
+def test_a_session_stands_in_its_transaction_if_it_mostly_does(
+    states: list[str], told: str
 ) -> None:
-    url = make_url(database_url).set(drivername="postgresql")
-    url = url.update_query_dict({"application_name": WORKERS + ME})
-    told = url.render_as_string(hide_password=False)
-    with psycopg.connect(told) as standing, psycopg.connect(told, autocommit=True) as looking:
-
-        def states() -> set[str]:
-            return {state for name, state in sessions(looking) if name == ME}
-
-        assert states() == {"active", "idle"}
-        standing.execute("SELECT 1")
-        assert states() == {"active"}
-        wait_until(lambda: states() == {"active", "idle in transaction"}, what="a word of it")
+    assert lasting(looks(*states), every=0) == [("w", told), ("v", "idle")]

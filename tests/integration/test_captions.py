@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy.orm import Session, sessionmaker
 
 from models import Captions, Export, State
-from tests.factories import Clock, make_export, make_kit
+from tests.factories import Clock, make_export, make_kit, reload
 from tests.fetching import text
 from tests.raw_server import Say, http, raw_server
 from worker import pace
@@ -43,11 +43,6 @@ def unknown(sessions: Sessions, url: str, clock: Clock, **members: Any) -> Expor
         **members,
     }
     return make_export(sessions, state=State.STORED, **values)
-
-
-def reload(sessions: Sessions, export: Export) -> Export:
-    with sessions.begin() as session:
-        return session.get_one(Export, export.id)
 
 
 def files(tmp_path: Path) -> dict[str, bytes]:

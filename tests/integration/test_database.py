@@ -3,25 +3,28 @@
 import multiprocessing
 import sqlite3
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from threading import Thread
 from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import text, update
 from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
 from models import Export, State
-from models.database import LOCK_SECONDS
-from tests.engines import connected
-from tests.factories import make_export
+from models.database import LOCK_SECONDS, autocommitted
+from tests.engines import connected, sessions_on
+from tests.factories import make_export, reload
 
 Sessions = sessionmaker[Session]
 
 PROCESSES = 4
 ROUNDS = 8
+POOL = 5  # more than there are connections
 
 
 def said(url: str, question: str) -> object:
@@ -34,6 +37,10 @@ def write(url: str) -> None:
     with connected(url) as connection:
         connection.execute(text("CREATE TABLE IF NOT EXISTS seen (id INTEGER)"))
         connection.execute(text("INSERT INTO seen VALUES (1)"))
+
+
+def prioritise(session: Session, priority: int) -> None:
+    session.execute(update(Export).values(priority=priority))
 
 
 @pytest.mark.parametrize(
@@ -166,6 +173,53 @@ def test_what_the_url_says_goes_before_what_we_say(database_url: str) -> None:
     assert said(url, "SHOW lock_timeout") == "2s"
     assert said(url, "SHOW statement_timeout") == "30s"
     assert said(url, "SHOW application_name") == "theirs"
+
+
+@pytest.mark.services
+def test_a_statement_that_is_a_transaction_by_itself_is_seen_at_once(sessions: Sessions) -> None:
+    export = make_export(sessions, state=State.EXPORTING)
+    with suppress(InterruptedError), autocommitted(sessions) as session:
+        prioritise(session, 7)
+        assert reload(sessions, export).priority == 7
+        raise InterruptedError
+    for _ in range(POOL):  # whichever connection it was, it is again as all are
+        with suppress(InterruptedError), sessions.begin() as session:
+            prioritise(session, 9)
+            raise InterruptedError
+        assert reload(sessions, export).priority == 7
+
+
+def test_on_sqlite_statements_by_themselves_are_a_transaction(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/exports.db"
+    write(url)
+    with (
+        sessions_on(url) as sessions,
+        suppress(InterruptedError),
+        autocommitted(sessions) as session,
+    ):
+        session.execute(text("DELETE FROM seen"))
+        raise InterruptedError
+    assert said(url, "SELECT count(*) FROM seen") == 1
+
+
+@pytest.mark.services
+def test_a_statement_by_itself_is_isolated_as_in_a_transaction(database_url: str) -> None:
+    with connected(database_url) as connection:
+        name = connection.scalar(text("SELECT current_database()"))
+        default = "SET default_transaction_isolation = 'serializable'"
+        connection.execute(text(f'ALTER DATABASE "{name}" {default}'))
+    with sessions_on(database_url) as sessions:
+        for begun in (autocommitted(sessions), sessions.begin()):
+            with begun as session:
+                assert session.scalar(text("SHOW transaction_isolation")) == "read committed"
+
+
+def test_an_export_that_ends_in_no_transaction_is_an_error(sessions: Sessions) -> None:
+    export, now = make_export(sessions, state=State.EXPORTING), datetime.now(UTC)
+    with pytest.raises(RuntimeError, match="ends in a transaction"):  # noqa: SIM117
+        with autocommitted(sessions) as session:
+            session.get_one(Export, export.id).fail("export_error", "no", now=now)
+    assert reload(sessions, export).state is State.EXPORTING
 
 
 @pytest.mark.services

@@ -18,7 +18,7 @@ from structlog.testing import capture_logs
 
 from emulator.server import Emulator
 from models import Audio, Captions, Export, State, claims
-from tests.factories import Clock, make_export, make_kit
+from tests.factories import Clock, make_export, make_kit, reload
 from tests.marks import repeats
 from tests.waiting import wait_until
 from worker import pace
@@ -27,11 +27,6 @@ from worker.steps.downloads import MOST_TIME
 from worker.tables import progress
 
 Sessions = sessionmaker[Session]
-
-
-def reload(sessions: Sessions, export: Export) -> Export:
-    with sessions.begin() as session:
-        return session.get_one(Export, export.id)
 
 
 def finished(sessions: Sessions, tmp_path: Path, emulator: Emulator, **asset: Any) -> Export:

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from emulator.server import Emulator
 from models import Export, State
-from tests.factories import make_export, make_kit
+from tests.factories import make_export, make_kit, reload
 from tests.waiting import wait_until
 from worker.steps import download, poll, submit
 
@@ -30,11 +30,6 @@ def finished(sessions: Sessions, tmp_path: Path, emulator: Emulator) -> Export:
         session.get_one(Export, export.id).due_at = export.due_at
     poll(kit)
     return reload(sessions, export)
-
-
-def reload(sessions: Sessions, export: Export) -> Export:
-    with sessions.begin() as session:
-        return session.get_one(Export, export.id)
 
 
 def parts(tmp_path: Path) -> list[Path]:

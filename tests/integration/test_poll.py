@@ -12,18 +12,13 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from emulator.server import Emulator
 from models import Export, State
-from tests.factories import Clock, make_export, make_kit
+from tests.factories import Clock, make_export, make_kit, reload
 from tests.waiting import wait_until
 from worker.cloudslicer import CloudSlicer, Job
 from worker.steps import Step, Wake, poll, submit
 from worker.steps.poll import FEW
 
 Sessions = sessionmaker[Session]
-
-
-def reload(sessions: Sessions, export: Export) -> Export:
-    with sessions.begin() as session:
-        return session.get_one(Export, export.id)
 
 
 def under_way(sessions: Sessions, tmp_path: Path, emulator: Emulator, **job: Any) -> Export:

@@ -14,15 +14,15 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import select
-from sqlalchemy.exc import DatabaseError
+from sqlalchemy import event, select
+from sqlalchemy.exc import DatabaseError, OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
 from emulator.server import Emulator
 from emulator.settings import EmulatorSettings
 from models import Audio, Export, History, Request, State, admission
 from models.pause import EVERYBODY
-from tests.factories import Clock, an_asset, make_export, make_kit
+from tests.factories import Clock, an_asset, make_export, make_kit, reload
 from tests.marks import repeats
 from tests.uplynk import Course, End, Plans, Uplynk
 from tests.waiting import wait_until
@@ -41,11 +41,6 @@ A_WHILE = 1.0
 
 # The reading of the clock by which a submission makes sure that its claim still holds.
 PAUSED_AT = 5
-
-
-def reload(sessions: Sessions, export: Export) -> Export:
-    with sessions.begin() as session:
-        return session.get_one(Export, export.id)
 
 
 def some_requested(kit: Kit, number: int) -> list[Export]:
@@ -382,6 +377,31 @@ def test_what_is_claimed_and_waits_for_calls_that_hang_is_given_back(
         given_back = [State.SUBMITTING, State.REQUESTED]
         assert path(sessions, export)[:2] == given_back
         assert path(sessions, export)[-2:] == [State.SUBMITTING, State.EXPORTING]
+
+
+@pytest.mark.services
+def test_a_job_is_set_down_once_though_the_database_can_not_say_that_it_is(
+    kit: Kit, sessions: Sessions, uplynk: Uplynk
+) -> None:
+    (export,) = some_requested(kit, 1)
+    lost, is_looking = Event(), Event()
+
+    def lose(_: Session) -> None:
+        if lost.is_set() or is_looking.is_set():
+            return
+        is_looking.set()  # which commits as well
+        is_set_down = path(sessions, export)[-1:] == [State.EXPORTING]
+        is_looking.clear()
+        if is_set_down:
+            lost.set()
+            raise OperationalError("", {}, Exception("the line was cut"))
+
+    event.listen(sessions, "after_commit", lose)
+    report = submit(kit)
+    assert lost.is_set()
+    assert path(sessions, export) == [State.SUBMITTING, State.EXPORTING]
+    assert [wake.step for wake in report.wakes] == [Step.POLL]
+    assert reload(sessions, export).job_id in uplynk.made
 
 
 @pytest.mark.services

@@ -19,6 +19,7 @@ from worker.celery import (
     DOWNLOADS,
     EXPORTS,
     STALE_SECONDS,
+    WAKE_UPS,
     WAKES,
     Rouser,
     Teller,
@@ -75,6 +76,10 @@ def test_a_task_for_which_no_queue_is_named_goes_to_its_own(app: Celery, step: S
 
 WOKEN = set(Step) - {Step.CREATE, Step.CANCEL, Step.STATUS}
 LASTING = {Step.DOWNLOAD: DOWNLOADS, Step.RETRY: EXPORTS}
+
+
+def test_what_a_cms_sends_is_no_mere_wake_up_which_traces_leave_out() -> None:
+    assert {str(step) for step in WOKEN - {Step.RETRY}} == WAKE_UPS
 
 
 @pytest.mark.parametrize("sweep_seconds", [5.0, 2 * STALE_SECONDS])

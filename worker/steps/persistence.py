@@ -24,8 +24,8 @@ def persist(kit: Kit, record: Callable[[], _T]) -> _T:
     """Return what `record` returns; it is called again while the database can't be written to.
 
     The answer of Uplynk, or the file that was stored, is known to this process only: to drop it
-    would cost a search through Uplynk's list, or the whole download again. `record` is one
-    transaction under a claim, so that to repeat it does no harm.
+    would cost a search through Uplynk's list, or the whole download again. What `record` writes is
+    under a claim, so that to repeat it does no harm.
 
     Raises:
         OperationalError, InternalError: the database is away for too long, or the worker stops.
