@@ -189,10 +189,10 @@ def _had(
         held = claims.held(session, export.id, export.claim)
         held = held or claims.unanswered(session, export.id)
         other = _owner_of(session, job.id) if held is None or is_taken else None
-        if held is None and other == export.id:  # it was set down, and we were not told
-            return [Wake(Step.POLL, at=kit.now() + kit.until_next_look(timedelta()))]
         if held is None:
             tell_dropped(export)
+            if other == export.id:  # it may be us who set it down, and were not told
+                return [Wake(Step.POLL, at=kit.now() + kit.until_next_look(timedelta()))]
             return [] if other else None
         now = kit.now()
         if other and is_found:
