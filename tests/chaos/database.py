@@ -41,7 +41,8 @@ CREATE TRIGGER chaos_note AFTER INSERT OR UPDATE ON exports
 
 # the name is WORKERS and more
 _SESSIONS = """
-SELECT pid, application_name, state FROM pg_stat_activity WHERE application_name ~ '^uplynk-'
+SELECT pid, application_name, coalesce(state, 'starting') FROM pg_stat_activity
+WHERE application_name ~ '^uplynk-'
 """
 # Workers with nothing else to do sweep: one that has just got the answer to a statement, and says
 # the next in a moment, is seen to be idle in transaction now and then. Of so many looks, so far
