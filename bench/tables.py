@@ -28,13 +28,8 @@ def shown(number: float) -> str:
     return f"{number:.2g}"
 
 
-def to(ours: float, textbook: float) -> str:
-    """Return what ours is to the textbook's: `1/50`, or `1.25`."""
-    return "" if textbook == 0 else as_ratio(ours / textbook)
-
-
 def as_ratio(ratio: float) -> str:
-    """Return a ratio as a person reads it: a small one as a fraction."""
+    """Return a ratio as a person reads it: `1/50`, or `1.25`."""
     return f"1/{shown(1 / ratio)}" if 0 < ratio <= HALF else f"{ratio:.2f}"
 
 
@@ -47,36 +42,35 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def beside(rows: Sequence[Row], measures: Mapping[str, Callable[[Row], float]]) -> list[list[str]]:
     """Return a line for each measure: ours, the textbook's, and what the one is to the other.
 
-    Of several runs that is the middle one's.
+    Of several runs, which were made in turns, it is the middle one's, and what the one is to the
+    other in the middle round: so what comes over the machine for a while is not in it.
     """
     lines = []
     for name, measure in measures.items():
         values = [middle(rows, whose, measure) for whose in (OURS, TEXTBOOK)]
         cells = ["" if value is None else shown(value) for value in values]
-        ours, textbook = values
-        ratio = "" if ours is None or textbook is None else to(ours, textbook)
-        lines.append([name, *cells, ratio])
+        ratios = _of_rounds(rows, measure)
+        lines.append([name, *cells, as_ratio(median(ratios)) if ratios else ""])
     return lines
 
 
-def in_turns(
+def with_spread(
     rows: Sequence[Row], measures: Mapping[str, Callable[[Row], float]]
 ) -> list[list[str]]:
-    """Return lines as `beside` does, of runs that were made in turns.
-
-    What ours is to the textbook's is that of the middle round, so what comes over the machine for a
-    while is not in it; behind it are the least and the most of all rounds.
-    """
+    """Return lines as `beside` does, and behind each the least and the most of its rounds."""
     lines = beside(rows, measures)
     for line, measure in zip(lines, measures.values(), strict=True):
-        ours, textbook = (
-            [measure(row) for row in rows if row["by"] == whose] for whose in (OURS, TEXTBOOK)
-        )
-        ratios = [one / other for one, other in zip(ours, textbook, strict=False) if other]
-        if ratios:
-            line[-1] = as_ratio(median(ratios))
+        ratios = _of_rounds(rows, measure)
         line.append(" to ".join(map(as_ratio, (min(ratios), max(ratios)))) if ratios else "")
     return lines
+
+
+def _of_rounds(rows: Sequence[Row], measure: Callable[[Row], float]) -> list[float]:
+    """Return what ours is to the textbook's in each round of which both are there."""
+    ours, textbook = (
+        [measure(row) for row in rows if row["by"] == whose] for whose in (OURS, TEXTBOOK)
+    )
+    return [one / other for one, other in zip(ours, textbook, strict=False) if other]
 
 
 def middle(rows: Sequence[Row], whose: str, measure: Callable[[Row], float]) -> float | None:
@@ -135,7 +129,7 @@ def lifecycle(rows: Sequence[Row]) -> str:
     for named, here in by_place(with_few_looks(rows)).items():
         runs = sum(row["by"] == OURS for row in here)
         lines.append([f"**{named}**, runs of each: {runs}", "", "", "", ""])
-        lines += in_turns(here, LIFECYCLE)
+        lines += with_spread(here, LIFECYCLE)
     text = table([head, OURS, TEXTBOOK, "ours to textbook", "in single rounds"], lines)
     return _with_others(f"{text}\n\n{_by_looks(rows)}", rows)
 

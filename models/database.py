@@ -16,6 +16,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from models import outbox
 from models.base import Base
+from models.claims import dialect_of
 from models.export import forbid_ends
 
 DEFAULT_URL = "sqlite:///var/uplynk-export.db"
@@ -156,7 +157,7 @@ def autocommitted(sessions: sessionmaker[Session]) -> Iterator[Session]:
     """
     with sessions.begin() as session:
         forbid_ends(session)
-        if session.get_bind().dialect.name == "postgresql":
+        if dialect_of(session) == "postgresql":
             session.connection(execution_options={"isolation_level": "AUTOCOMMIT"})
         yield session
 

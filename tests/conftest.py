@@ -14,20 +14,20 @@ from emulator.server import Emulator
 from emulator.settings import EmulatorSettings
 from tests.databases import Copies, Files
 from tests.engines import Lent
+from tests.settings_page import FIELDS
 from worker import embedded
-from worker.settings import Settings
+
+# No test sees the settings of who runs them: a worker would write into their database. It is done
+# here, as a worker's application reads them when it is imported (tests/unit/conftest.py).
+for name in [each for each in os.environ if each.lower() in FIELDS]:
+    del os.environ[name]
 
 REDIS_URL = os.environ.get("TEST_REDIS_URL")
 DATABASE_URL = os.environ.get("TEST_DATABASE_URL")
 
 
 def pytest_configure() -> None:
-    """Keep the settings of who runs the tests from them: workers would write into their database.
-
-    And have errors logged in their plain form: rich's takes a third of a second for each.
-    """
-    for name in Settings.model_fields:
-        os.environ.pop(name.upper(), None)
+    """Have errors logged in their plain form: rich's takes a third of a second for each."""
     plain = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
     structlog.configure(processors=[*structlog.get_config()["processors"][:-1], plain])
 

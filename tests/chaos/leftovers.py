@@ -3,6 +3,7 @@
 from collections import Counter
 
 from models import State
+from tests.chaos.database import STANDING
 from tests.chaos.invariants import Violation, Violations
 from tests.chaos.remains import Remains, file_of, files_under
 
@@ -45,7 +46,7 @@ def connections_are_few(remains: Remains) -> Violations:
         by_worker = dict(Counter(name for name, _ in idle))
         yield Violation(f"{len(idle)} connections of idle workers: {by_worker}")
     for name, state in idle:
-        if state.startswith("idle in transaction"):
+        if state.startswith(STANDING):
             yield Violation(f"a connection of {name} is {state}")
 
 

@@ -61,11 +61,10 @@ def test_a_number_has_about_three_digits(number: float, text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("ours", "textbook", "text"),
-    [(1, 50, "1/50.0"), (1, 200, "1/200"), (3, 4, "0.75"), (4, 1, "4.00")],
+    ("ratio", "text"), [(1 / 50, "1/50.0"), (1 / 200, "1/200"), (3 / 4, "0.75"), (4, "4.00")]
 )
-def test_a_small_ratio_is_a_fraction(ours: float, textbook: float, text: str) -> None:
-    assert tables.to(ours, textbook) == text
+def test_a_small_ratio_is_a_fraction(ratio: float, text: str) -> None:
+    assert tables.as_ratio(ratio) == text
 
 
 def test_waiting_is_told_by_the_look_and_beside_the_textbook() -> None:

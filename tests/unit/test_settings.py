@@ -17,10 +17,7 @@ SECRET = "hunter2-hunter2"
 
 @pytest.fixture(autouse=True)
 def _clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Let no variable and no .env of the machine's in."""
-    for name in Settings.model_fields:
-        monkeypatch.delenv(name.upper(), raising=False)
-        monkeypatch.delenv(name, raising=False)
+    """Let no .env of the machine's in; its variables no test sees (tests/conftest.py)."""
     monkeypatch.chdir(tmp_path)
 
 

@@ -191,9 +191,8 @@ def _had(
         other = _owner_of(session, job.id) if held is None or is_taken else None
         if held is None:
             tell_dropped(export)
-            if other == export.id:  # it may be us who set it down, and were not told
-                return [Wake(Step.POLL, at=kit.now() + kit.until_next_look(timedelta()))]
-            return [] if other else None
+            # it may be us who set it down, and were not told: then nobody has woken the poll
+            return [Wake(Step.POLL)] if other else None
         now = kit.now()
         if other and is_found:
             held.release(due_at=now + kit.settings.submit_settle)
