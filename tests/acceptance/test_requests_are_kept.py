@@ -81,10 +81,7 @@ def test_requests_are_recorded_and_asked_for_while_uplynk_answers_nothing(
 ) -> None:
     stage.settings["UPLYNK_TIMEOUT_SECONDS"] = "60"
     stage.emulator.control.fault("*", "hang")
-    now = datetime.now(UTC)
-    for number in range(CONCURRENCY):  # apart: none of them waits for the others
-        due_at = now + timedelta(seconds=number / 2)
-        make_export(stage.sessions, state=State.EXPORTING, job_id=f"j{number}", due_at=due_at)
+    make_export(stage.sessions, state=State.EXPORTING, job_id="j0", due_at=datetime.now(UTC))
     worker = stage.start(pool)
     places_that_ask = CONCURRENCY // 2
 
@@ -98,6 +95,11 @@ def test_requests_are_recorded_and_asked_for_while_uplynk_answers_nothing(
     for _ in range(places_that_ask * LANES):
         stage.send(asset=an_asset())
     wait_until(partial(is_asked_for, places_that_ask * LANES), what="as many calls as may be made")
+    # the one look has left those places free; others, due from now on, may take none that is left
+    now = datetime.now(UTC)
+    for number in range(1, CONCURRENCY):  # apart: none of them waits for the others
+        due_at = now + timedelta(seconds=number / 2)
+        make_export(stage.sessions, state=State.EXPORTING, job_id=f"j{number}", due_at=due_at)
     late = stage.send(asset=an_asset())
     wait_until(lambda: stage.request(late), what="the request that came last")
     stage.kill(worker)
