@@ -3,7 +3,8 @@
 A step that came to what it is there for needs to know nothing of the row but that it is still its
 own. So the row is not loaded, locked and written, as for all that ends otherwise (Export.advance):
 its new columns and its row of history are written at once, under the claim. So on PostgreSQL it may
-be a transaction by itself, but where the export ends. Nothing here commits.
+be a transaction by itself, also where an export ends of which nobody is to be told (`end`). But for
+that nothing here commits.
 """
 
 from collections.abc import Mapping
@@ -13,11 +14,12 @@ from types import MappingProxyType
 from typing import Any, cast
 from uuid import UUID
 
-from sqlalchemy import Table, bindparam, insert, update
-from sqlalchemy.orm import Session
+from sqlalchemy import Table, and_, bindparam, func, insert, not_, select, update
+from sqlalchemy.orm import Session, sessionmaker
 from sqlalchemy.sql.dml import ReturningInsert, ReturningUpdate
 
 from models import claims
+from models.database import autocommitted
 from models.export import Export, leave_word
 from models.history import HISTORY, adding
 from models.state import TERMINAL, TRANSITIONS, State, TransitionError
@@ -59,21 +61,12 @@ def pass_on(
     Raises:
         TransitionError: the table of transitions has no such way.
     """
-    if target not in TRANSITIONS[export.state]:
-        raise TransitionError(export.state, target)
-    begun = {"state": target, "state_since": now, "due_at": due_at}
-    columns = {**_OVER, **begun, **values}
-    noted = {"at": now, "from_state": export.state, "to_state": target, "reason": reason}
-    parameters = {"this": export.id, "token": export.claim}
-    parameters |= {_new(name): value for name, value in columns.items()}
-    names = tuple(columns)
+    names, new, noted = _new_and_noted(export, target, now, reason, {**values, "due_at": due_at})
     if claims.dialect_of(session) == "postgresql":
-        both = _moved_and_noted(names, if_wanted=if_wanted)
-        has_passed = session.execute(both, parameters | noted).first() is not None
+        both = _moved_and_noted(_moved(names, if_wanted=if_wanted))
+        has_passed = session.execute(both, new | noted).first() is not None
     else:
-        has_passed = (
-            session.execute(_moved(names, if_wanted=if_wanted), parameters).first() is not None
-        )
+        has_passed = session.execute(_moved(names, if_wanted=if_wanted), new).first() is not None
         if has_passed:
             session.execute(insert(HISTORY), {"export_id": export.id, **noted})
     if has_passed and target in TERMINAL:
@@ -81,21 +74,78 @@ def pass_on(
     return has_passed
 
 
+def end(
+    sessions: sessionmaker[Session],
+    export: Export,
+    target: State,
+    *,
+    now: datetime,
+    reason: str,
+    values: Mapping[str, Any],
+) -> bool:
+    """Have the row of an export whose step has done with it be in its last state, and commit.
+
+    As `pass_on` in a transaction, and so it is done where somebody is to be told of its end. Where
+    nobody is, as of most of a back catalogue, it is one statement on PostgreSQL. That sees whether
+    somebody is only when it has the export's lock: who joins the export just then is waited for.
+    """
+    bind = sessions.kw["bind"]
+    if bind.dialect.name == "postgresql":
+        names, new, noted = _new_and_noted(export, target, now, reason, {**values, "due_at": None})
+        with autocommitted(sessions) as session:
+            ended = session.execute(_moved_and_noted(ended_unheard(names)), new | noted)
+            if ended.first() is not None:
+                return True
+    with sessions.begin() as session:
+        return pass_on(session, export, target, now=now, reason=reason, due_at=None, values=values)
+
+
+def _new_and_noted(
+    export: Export, target: State, now: datetime, reason: str, values: Mapping[str, Any]
+) -> tuple[tuple[str, ...], dict[str, Any], dict[str, Any]]:
+    """Return the names of the columns that are new, and what the statements are told of each table.
+
+    Raises:
+        TransitionError: the table of transitions has no such way.
+    """
+    if target not in TRANSITIONS[export.state]:
+        raise TransitionError(export.state, target)
+    columns = {**_OVER, "state": target, "state_since": now, **values}
+    new = {"this": export.id, "token": export.claim}
+    new |= {_new(name): value for name, value in columns.items()}
+    noted = {"at": now, "from_state": export.state, "to_state": target, "reason": reason}
+    return tuple(columns), new, noted
+
+
+_IS_THIS = and_(_EXPORTS.c.id == bindparam("this"), _EXPORTS.c.claim == bindparam("token"))
+
+
 @lru_cache
 def _moved(names: tuple[str, ...], *, if_wanted: bool) -> ReturningUpdate[tuple[UUID]]:
-    columns = _EXPORTS.c
-    moved = update(_EXPORTS).where(
-        columns.id == bindparam("this"), columns.claim == bindparam("token")
-    )
-    if if_wanted:
-        moved = moved.where(columns.unwanted_since.is_(None))
-    return moved.values({name: bindparam(_new(name)) for name in names}).returning(columns.id)
+    moved = _moving(names).where(_IS_THIS)
+    return moved.where(_EXPORTS.c.unwanted_since.is_(None)) if if_wanted else moved
 
 
 @lru_cache
-def _moved_and_noted(names: tuple[str, ...], *, if_wanted: bool) -> ReturningInsert[tuple[int]]:
-    moved = _moved(names, if_wanted=if_wanted).cte("moved")
-    return adding(moved).returning(HISTORY.c.id)
+def ended_unheard(names: tuple[str, ...]) -> ReturningUpdate[tuple[UUID]]:
+    """Return the statement that has these columns of an export be new if nobody is to be told.
+
+    It is told `this` (the id), `token` (the claim), and each column by `new_` and its name.
+    """
+    # a CTE that locks rows is run by itself, and the function after it (see migration 0015)
+    mine = select(_EXPORTS.c.id).where(_IS_THIS).with_for_update().cte("mine")
+    unheard = select(mine.c.id).where(not_(func.export_is_awaited(mine.c.id)))
+    return _moving(names).where(_EXPORTS.c.id.in_(unheard))
+
+
+def _moving(names: tuple[str, ...]) -> ReturningUpdate[tuple[UUID]]:
+    new: dict[str, Any] = {name: bindparam(_new(name)) for name in names}
+    return update(_EXPORTS).values(new).returning(_EXPORTS.c.id)
+
+
+@lru_cache
+def _moved_and_noted(moved: ReturningUpdate[tuple[UUID]]) -> ReturningInsert[tuple[int]]:
+    return adding(moved.cte("moved")).returning(HISTORY.c.id)
 
 
 def _new(name: str) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import Connection, Engine, event, make_url
+from sqlalchemy import Connection, Engine, event, make_url, text
 from sqlalchemy.orm import Session, sessionmaker
 
 from models.database import open_engine, open_sessions
@@ -32,6 +32,20 @@ def connected(url: str) -> Iterator[Connection]:
     """Give a connection in a transaction, which is committed at the end."""
     with opened(url) as engine, engine.begin() as connection:
         yield connection
+
+
+def blocked(sessions: sessionmaker[Session]) -> int:
+    """Return how many transactions of this database wait for a lock."""
+    with sessions.begin() as session:
+        return (
+            session.scalar(
+                text(
+                    "SELECT count(*) FROM pg_stat_activity"
+                    " WHERE datname = current_database() AND wait_event_type = 'Lock'"
+                )
+            )
+            or 0
+        )
 
 
 class Lent:

@@ -36,7 +36,7 @@ from models import (
 )
 from models.export import IS_UNDER_WAY, IS_WITHOUT_FILE
 from models.listing import Place, Sort, Wanted, next_account, page
-from models.passage import pass_on
+from models.passage import ended_unheard, pass_on
 from tests.explaining import explained
 from worker import notices
 from worker.console import finding
@@ -137,6 +137,13 @@ QUERIES: dict[str, tuple[str, Query]] = {
             due_at=UNTIL,
             if_wanted=True,
             values={"job_id": "j"},
+        ),
+    ),
+    "end": (
+        "pk_exports",
+        lambda session: session.execute(
+            ended_unheard(("state", "due_at")),
+            {"this": ONE, "token": ONE, "new_state": State.STORED, "new_due_at": None},
         ),
     ),
     "take submitting": (DUE, taking(State.SUBMITTING)),

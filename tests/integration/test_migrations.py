@@ -89,7 +89,7 @@ def test_an_upgrade_of_what_is_up_to_date_changes_nothing(
 
 
 def test_a_database_says_how_far_it_has_come(database_url: str) -> None:
-    assert migrations.current(database_url) == migrations.head() == "0014"
+    assert migrations.current(database_url) == migrations.head() == "0015"
 
 
 def test_where_no_migration_ever_ran_there_is_no_revision(tmp_path: Path) -> None:

@@ -1,17 +1,20 @@
 """Passage: what one statement does is what loading, advancing and writing the row would do."""
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from sqlalchemy import inspect, select
+from sqlalchemy import event, inspect, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, sessionmaker
 
 from models import Channel, Export, History, Notification, Request, State, passage
 from models.state import TransitionError
+from tests.engines import blocked
 from tests.factories import make_export
+from tests.waiting import wait_until
 
 Sessions = sessionmaker[Session]
 
@@ -150,6 +153,84 @@ def test_an_end_is_told_also_where_the_session_had_the_export_before(sessions: S
     [notification] = told(sessions)
     assert notification.payload["data"]["storage_url"] == "file:///a.mp4"
     assert had.state is State.STORED
+
+
+END: dict[str, Any] = {
+    "now": NOW,
+    "reason": "it is whole",
+    "values": {"size_bytes": 5, "storage_url": "file:///a.mp4", "bytes_per_second": None},
+}
+ASKS: list[tuple[dict[str, Any], bool]] = [
+    ({}, False),
+    ({"callback_task": "cms.done", "callback_queue": "cms"}, True),
+    ({"webhook_url": "https://cms.example/hook"}, True),
+    ({"webhook_url": "https://cms.example/hook", "cancelled_at": CREATED_AT}, False),
+]
+
+
+@pytest.mark.parametrize(("asks", "is_told"), ASKS)
+def test_an_export_ends_as_the_long_way_ends_it_whoever_is_told(
+    sessions: Sessions, asks: dict[str, Any], *, is_told: bool
+) -> None:
+    long, short = claimed(sessions, State.DOWNLOADING), claimed(sessions, State.DOWNLOADING)
+    with sessions.begin() as session:
+        session.add(Request(id="r", export_id=short.id, created_at=CREATED_AT, **asks))
+    assert passed(sessions, long, State.STORED, **END, due_at=None)
+    assert passage.end(sessions, short, State.STORED, **END)
+    assert not passage.end(sessions, short, State.STORED, **END)
+    assert row(sessions, short.id) == row(sessions, long.id) | {
+        "id": short.id,
+        "asset": short.asset,
+    }
+    assert history(sessions, short.id) == history(sessions, long.id)
+    assert len(told(sessions)) == is_told
+
+
+def test_an_export_that_is_another_s_by_now_is_not_ended(sessions: Sessions) -> None:
+    export = claimed(sessions, State.DOWNLOADING)
+    with sessions.begin() as session:
+        session.get_one(Export, export.id).claim = uuid4()
+    before = row(sessions, export.id)
+    assert not passage.end(sessions, export, State.STORED, **END)
+    assert (row(sessions, export.id), history(sessions, export.id)) == (before, [])
+
+
+@pytest.mark.services
+@pytest.mark.parametrize("also_changes_it", [True, False])
+def test_who_joins_an_export_as_it_ends_is_told(
+    sessions: Sessions, *, also_changes_it: bool
+) -> None:
+    export = claimed(sessions, State.DOWNLOADING)
+    with ThreadPoolExecutor(1) as pool:
+        with sessions.begin() as session:
+            held = session.get_one(Export, export.id, with_for_update=True)
+            if also_changes_it:
+                held.priority = 9
+            ending = pool.submit(passage.end, sessions, export, State.STORED, **END)
+            wait_until(lambda: blocked(sessions))
+            asks = {"callback_task": "cms.done", "callback_queue": "cms"}
+            session.add(Request(id="r", export_id=export.id, created_at=CREATED_AT, **asks))
+        assert ending.result()
+    [notification] = told(sessions)
+    assert notification.type == "export.stored"
+    assert row(sessions, export.id)["priority"] == (9 if also_changes_it else export.priority)
+
+
+@pytest.mark.services
+def test_that_nobody_is_to_be_told_takes_one_statement(sessions: Sessions) -> None:
+    export = claimed(sessions, State.DOWNLOADING)
+    sent: list[str] = []
+
+    def hear(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        sent.append(statement)
+
+    engine = sessions.kw["bind"]
+    event.listen(engine, "before_cursor_execute", hear)
+    try:
+        assert passage.end(sessions, export, State.STORED, **END)
+    finally:
+        event.remove(engine, "before_cursor_execute", hear)
+    assert len(sent) == 1
 
 
 def told(sessions: Sessions) -> list[Notification]:

@@ -10,7 +10,7 @@ from threading import Thread
 from typing import Any
 
 import pytest
-from sqlalchemy import func, insert, select, text
+from sqlalchemy import func, insert, select
 from sqlalchemy.orm import Session, sessionmaker
 
 from models import (
@@ -30,6 +30,7 @@ from models.pruning import Aged, Place
 from models.state import TERMINAL
 from models.turns import enter, forget_idle
 from models.turns import lock as lock_turns
+from tests.engines import blocked
 from tests.factories import (
     ACCOUNT,
     Clock,
@@ -392,20 +393,6 @@ def test_who_wants_a_request_whose_export_just_goes_finds_none(
     assert outcome == [
         f"there is no request {export.id}" if step == "retry" else str(State.CANCELLED)
     ]
-
-
-def blocked(sessions: Sessions) -> int:
-    """Return how many transactions of this database wait for a lock."""
-    with sessions.begin() as session:
-        return (
-            session.scalar(
-                text(
-                    "SELECT count(*) FROM pg_stat_activity"
-                    " WHERE datname = current_database() AND wait_event_type = 'Lock'"
-                )
-            )
-            or 0
-        )
 
 
 def turns(sessions: Sessions) -> list[str]:

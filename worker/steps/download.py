@@ -8,9 +8,8 @@ from functools import partial
 from typing import Any
 from uuid import UUID
 
-from models import Export, State, claims
+from models import Export, State, claims, passage
 from models.database import autocommitted
-from models.passage import pass_on
 from worker import pace, tracing
 from worker.errors import ClaimLost, ExportError, Permanent, Stopping, Transient
 from worker.logs import about, get_logger
@@ -168,20 +167,18 @@ def _stored(kit: Kit, export: Export, brought: Brought) -> Report:
     """Set down that the file is in storage, and what it is like."""
     now = kit.now()
     captions = captions_columns(brought.captions, stored_at=now, now=now)
-    with kit.sessions.begin() as session:
-        is_stored = pass_on(
-            session,
-            export,
-            State.STORED,
-            now=now,
-            reason="the file is stored and verified",
-            due_at=None,
-            values={
-                **_columns(brought),
-                **captions,
-                "job_delete_at": _job_delete_at(kit.settings, export, stored_at=now),
-            },
-        )
+    is_stored = passage.end(
+        kit.sessions,
+        export,
+        State.STORED,
+        now=now,
+        reason="the file is stored and verified",
+        values={
+            **_columns(brought),
+            **captions,
+            "job_delete_at": _job_delete_at(kit.settings, export, stored_at=now),
+        },
+    )
     if not is_stored:
         tell_dropped(export)
         return _taken_over(export)
