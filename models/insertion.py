@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from sqlalchemy import (
     ARRAY,
@@ -25,6 +25,13 @@ from models.base import Base
 from models.claims import dialect_of
 
 
+class Preceding(NamedTuple):
+    """What is done before rows are inserted, in the same statement, and what that is told."""
+
+    done: CTE
+    values: Mapping[str, Any]
+
+
 def insert_many(session: Session, table: type[Base], rows: Sequence[Mapping[str, Any]]) -> None:
     """Insert rows, each by the names of its attributes; the others have their defaults.
 
@@ -44,10 +51,14 @@ def insert_many(session: Session, table: type[Base], rows: Sequence[Mapping[str,
         session.execute(_of_arrays(table, names), arrays)
 
 
-def insert_together(session: Session, *rows: tuple[type[Base], Mapping[str, Any]]) -> None:
+def insert_together(
+    session: Session,
+    *rows: tuple[type[Base], Mapping[str, Any]],
+    preceding: Preceding | None = None,
+) -> None:
     """Insert a row each of some tables, in their order; else as `insert_many`.
 
-    On PostgreSQL that is one statement.
+    On PostgreSQL that is one statement, which may have something done first.
     """
     if dialect_of(session) != "postgresql":
         for table, row in rows:
@@ -60,13 +71,14 @@ def insert_together(session: Session, *rows: tuple[type[Base], Mapping[str, Any]
         for number, (_, row) in enumerate(whole)
         for name, value in row.items()
     }
-    session.execute(_together(shape), values)
+    if preceding is not None:
+        values |= preceding.values
+    session.execute(_together(shape, preceding and preceding.done), values)
 
 
 @lru_cache
-def _together(shape: tuple[tuple[type[Base], tuple[str, ...]], ...]) -> Insert:
+def _together(shape: tuple[tuple[type[Base], tuple[str, ...]], ...], done: CTE | None) -> Insert:
     *before, last = enumerate(shape)
-    done: CTE | None = None
     for number, each in before:
         # selected from the one before: parts that nothing reads PostgreSQL runs in any order
         done = _of_values(number, *each, after=done).returning(literal(1)).cte(f"row_{number}")

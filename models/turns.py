@@ -8,8 +8,10 @@ from typing import cast
 
 from sqlalchemy import (
     ARRAY,
+    BigInteger,
     Insert,
     Table,
+    Text,
     bindparam,
     column,
     delete,
@@ -23,6 +25,7 @@ from sqlalchemy.orm import Session
 
 from models.claims import dialect_of
 from models.export import IS_UNDER_WAY, Export
+from models.insertion import Preceding
 from models.turn import Turn
 
 TURNS = cast("Table", Turn.__table__)
@@ -58,6 +61,14 @@ ALL_SERVED = (
 )
 
 _ENTER_LOCK = text("SELECT pg_advisory_xact_lock_shared(:lock)")
+# The same, and as `enter` goes on, in the statement that begins its export.
+_ENTERED = select(
+    func.enter_turn(
+        bindparam("turns_lock", _LOCK, BigInteger),
+        bindparam("turns_account", type_=Text),
+        bindparam("turns_requester", type_=Text),
+    ).label("entered")
+).cte("entered")
 _HAS_TURN = select(TURNS.c.served).where(
     TURNS.c.account == bindparam("account"), TURNS.c.requester == bindparam("requester")
 )
@@ -75,6 +86,17 @@ def enter(session: Session, account: str, requester: str) -> None:
     # to insert what is there would wait for whoever is just admitting an export of its
     if session.execute(_HAS_TURN, turn).first() is None:
         session.execute(_new_turn(dialect), {**turn, "served": 0})
+
+
+def entering(session: Session, account: str, requester: str) -> Preceding | None:
+    """Have the requester take turns, as `enter` does; on PostgreSQL it is yet to be done.
+
+    That precedes its export, in one statement.
+    """
+    if dialect_of(session) == "postgresql":
+        return Preceding(_ENTERED, {"turns_account": account, "turns_requester": requester})
+    enter(session, account, requester)
+    return None
 
 
 @lru_cache

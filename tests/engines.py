@@ -48,6 +48,22 @@ def blocked(sessions: sessionmaker[Session]) -> int:
         )
 
 
+@contextmanager
+def sent(sessions: sessionmaker[Session]) -> Iterator[list[str]]:
+    """Give the list in which each statement is set down as it is sent."""
+    statements: list[str] = []
+
+    def hear(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        statements.append(statement)
+
+    engine = sessions.kw["bind"]
+    event.listen(engine, "before_cursor_execute", hear)
+    try:
+        yield statements
+    finally:
+        event.remove(engine, "before_cursor_execute", hear)
+
+
 class Lent:
     """An engine that is lent to one test after the other, for databases of the same tables.
 

@@ -1,5 +1,6 @@
 """Create: messages become requests and exports, whatever they hold and however often they come."""
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,9 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session, sessionmaker
 
 from models import Audio, Export, History, Request, State
-from tests.factories import ASSET, make_export, make_kit
+from models.turn import Turn
+from tests.engines import sent
+from tests.factories import ASSET, admit_next, make_export, make_kit
 from worker.errors import InvalidRequest
 from worker.steps import Step, Wake, create
 from worker.steps.wish import read
@@ -52,6 +55,35 @@ def test_a_request_begins_an_export_and_wakes_submit(sessions: Sessions, tmp_pat
     assert (request.callback_task, request.callback_queue) == ("cms.export_finished", "cms")
     assert request.webhook_url == "https://cms.example/hook"
     assert count(sessions, History) == 1
+
+
+@pytest.mark.services
+def test_a_request_is_set_down_by_one_statement(sessions: Sessions, tmp_path: Path) -> None:
+    kit = make_kit(sessions, tmp_path)
+    for request_id, asset in (("r-1", ASSET), ("r-2", "b" * 32)):  # of one requester
+        with sent(sessions) as statements:
+            create(kit, request_id, {"asset": asset, "requester": "news"})
+        assert len(statements) == 1
+    assert [turn.requester for turn in all_turns(sessions)] == ["news"]
+
+
+@pytest.mark.services
+def test_a_request_waits_for_nobody_who_is_just_admitting(
+    sessions: Sessions, tmp_path: Path
+) -> None:
+    kit = make_kit(sessions, tmp_path)
+    create(kit, "r-1", {"asset": ASSET, "requester": "news"})
+    with ThreadPoolExecutor(1) as pool, sessions.begin() as admitting:
+        assert admit_next(admitting, now=kit.now())
+        wish = {"asset": "b" * 32, "requester": "news"}
+        assert pool.submit(create, kit, "r-2", wish).result(timeout=30).wakes
+    [turn] = all_turns(sessions)
+    assert turn.served == 1
+
+
+def all_turns(sessions: Sessions) -> Sequence[Turn]:
+    with sessions.begin() as session:
+        return session.scalars(select(Turn)).all()
 
 
 def test_the_same_message_three_times_is_one_request(sessions: Sessions, tmp_path: Path) -> None:

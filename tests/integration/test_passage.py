@@ -6,13 +6,13 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from sqlalchemy import event, inspect, select
+from sqlalchemy import inspect, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, sessionmaker
 
 from models import Channel, Export, History, Notification, Request, State, passage
 from models.state import TransitionError
-from tests.engines import blocked
+from tests.engines import blocked, sent
 from tests.factories import make_export
 from tests.waiting import wait_until
 
@@ -219,18 +219,9 @@ def test_who_joins_an_export_as_it_ends_is_told(
 @pytest.mark.services
 def test_that_nobody_is_to_be_told_takes_one_statement(sessions: Sessions) -> None:
     export = claimed(sessions, State.DOWNLOADING)
-    sent: list[str] = []
-
-    def hear(_connection: object, _cursor: object, statement: str, *_: object) -> None:
-        sent.append(statement)
-
-    engine = sessions.kw["bind"]
-    event.listen(engine, "before_cursor_execute", hear)
-    try:
+    with sent(sessions) as statements:
         assert passage.end(sessions, export, State.STORED, **END)
-    finally:
-        event.remove(engine, "before_cursor_execute", hear)
-    assert len(sent) == 1
+    assert len(statements) == 1
 
 
 def told(sessions: Sessions) -> list[Notification]:

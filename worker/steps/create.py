@@ -9,7 +9,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from models import Audio, Export, History, Request, admission, outbox, turns
-from models.database import inserted
+from models.database import autocommitted, inserted
 from models.export import IS_UNDER_WAY, beginning_of, row_of
 from models.insertion import insert_together
 from worker import tracing
@@ -58,7 +58,7 @@ def _created(
         _refuse(kit, request_id, arguments, str(error), now)
         raise
     try:
-        with kit.sessions.begin() as session:
+        with autocommitted(kit.sessions) as session:  # it is one statement where that counts
             facts = _begun(session, request_id, wish, kit.slicer.owner, now)
     except IntegrityError:  # the request is known, or the export is under way
         with kit.sessions.begin() as session:
@@ -79,7 +79,6 @@ def _begun(
     Raises:
         IntegrityError: one of them is there already.
     """
-    turns.enter(session, account, wish.by)
     export = Export.begun(**wish.begins(account, now=now))
     more = {"export_id": export.id, "trace_context": tracing.current()}
     insert_together(
@@ -87,6 +86,7 @@ def _begun(
         (Export, row_of(export)),
         (History, beginning_of(export)),
         (Request, wish.row(request_id, now=now) | more),
+        preceding=turns.entering(session, account, wish.by),
     )
     return {"state": str(export.state), "request_id": request_id, "export_id": str(export.id)}
 
