@@ -51,7 +51,7 @@ class Rate:
 class Heartbeat:
     """Renews the claim of `export` from a thread of its own, for as long as the step lasts.
 
-    Each renewal sets down the progress as well.
+    Each renewal sets down the progress as well. Most steps are over before there is such a thread.
 
     Args:
         kit: what to work with.
@@ -63,6 +63,7 @@ class Heartbeat:
         assert export.claim is not None  # noqa: S101  (whoever takes a step has claimed it)
         now = kit.now()
         self._held_until = export.claimed_until or now
+        self._pause = min(kit.settings.claim / BEATS, MOST_BETWEEN).total_seconds()
         self._late_at = None if limit is None else now + limit
         self._bytes_done: int | None = None
         self._bytes_total: int | None = None
@@ -74,15 +75,16 @@ class Heartbeat:
         self._lost = Event()
         self._interrupt: Callable[[], None] | None = None
         self._interrupt_lock = Lock()
-        self._thread = Thread(
-            target=copy_context().run,  # so that its lines name what the step's do
-            args=(self._beat,),
-            name=f"heartbeat-{export.id}",
-            daemon=True,
-        )
+        self._entered_at = time.monotonic()
+        self._context = copy_context()  # so that its lines name what the step's do
+        self._thread: Thread | None = None
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        self._entered_at = time.monotonic()
+        if self._pause < LOOK_SECONDS:
+            self._begin()
+        else:
+            self._kit.later.begin(self._begin)
         return self
 
     def __exit__(
@@ -92,7 +94,8 @@ class Heartbeat:
         traceback: TracebackType | None,
     ) -> None:
         self._over.set()
-        self._thread.join()
+        if not self._kit.later.call_off(self._begin) and self._thread is not None:
+            self._thread.join()
 
     def progress(self, bytes_done: int, bytes_total: int | None) -> None:
         """Note how far the step has come, and how far it is to go if that is known.
@@ -144,11 +147,18 @@ class Heartbeat:
             if self._interrupt is not None:
                 self._interrupt()
 
+    def _begin(self) -> None:
+        name = f"heartbeat-{self._export_id}"
+        thread = Thread(target=self._context.run, args=(self._beat,), name=name, daemon=True)
+        thread.start()
+        self._thread = thread
+
     def _beat(self) -> None:
-        life = self._kit.settings.claim
-        pause = min(life / BEATS, MOST_BETWEEN).total_seconds()
-        next_at = time.monotonic() + pause
-        while not self._over.wait(min(pause, LOOK_SECONDS)):
+        life, pause = self._kit.settings.claim, self._pause
+        next_at = self._entered_at + pause
+        look_at = self._entered_at + min(pause, LOOK_SECONDS)
+        while not self._over.wait(max(look_at - time.monotonic(), 0)):
+            look_at = time.monotonic() + min(pause, LOOK_SECONDS)
             if self._kit.stopping():
                 self._cut()
             if time.monotonic() < next_at:

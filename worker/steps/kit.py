@@ -17,6 +17,7 @@ from worker.steps.circuit import Circuit
 from worker.steps.courier import Courier
 from worker.steps.crew import Crew
 from worker.steps.governor import Governor
+from worker.steps.later import Later
 from worker.steps.lengths import Lengths
 from worker.storage import Storage
 from worker.transfer.session import FileSession
@@ -47,6 +48,7 @@ class Kit:
         courier: what is under way to CMSs.
         crew: helps a step do the same for several exports at once.
         lengths: how long assets are whose films wait.
+        later: begins what is needed only where a step lasts.
     """
 
     settings: Settings
@@ -67,6 +69,7 @@ class Kit:
     lengths: Lengths = field(default_factory=Lengths)
     courier: Courier = field(default_factory=Courier)
     crew: Crew = field(default_factory=Crew)
+    later: Later = field(default_factory=Later)
 
     def until_next_look(self, age: timedelta, *, alone: bool = True) -> timedelta:
         """Return how long to wait before a job of this age is looked at again.
