@@ -76,12 +76,14 @@ def pieces(reply: requests.Response) -> Iterator[bytes]:
         Transient: it broke off.
     """
     size, trouble = LEAST_PIECE_BYTES, None
+    # no server was asked to encode; to decode what is none is to copy it
+    is_encoded = "Content-Encoding" in reply.headers
     while trouble is None:
         begun, came = time.monotonic(), list[bytes]()
         lacking, seconds = size, 0.0
         while lacking > 0 and seconds < SOON_SECONDS:
             try:
-                some = reply.raw.read1(lacking, decode_content=True)
+                some = reply.raw.read1(lacking, decode_content=is_encoded)
             except HTTPError as error:
                 trouble = broken_off(f"the download broke off ({type(error).__name__})")
                 break

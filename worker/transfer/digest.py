@@ -32,6 +32,7 @@ class Digest:
         self._sha256 = hashlib.sha256()
         self._at = 0
         self._kept: dict[int, memoryview] = {}
+        self._buffer: memoryview | None = None
         self._lock = Lock()
         self._grown = Event()
         self._error: Exception | None = None
@@ -101,11 +102,11 @@ class Digest:
 
     def _run(self) -> None:
         try:
-            self._follow(memoryview(bytearray(READ_BYTES)))
+            self._follow()
         except Exception as error:  # noqa: BLE001  (for the one who waits)
             self._error = error
 
-    def _follow(self, buffer: memoryview) -> None:
+    def _follow(self) -> None:
         while not self._is_left.is_set():
             self._grown.clear()
             is_complete = self._is_complete.is_set()  # before it is seen how much is there
@@ -113,7 +114,7 @@ class Digest:
                 self._keep_up()
                 generation, at, sha256 = self._generation, self._at, self._sha256
                 piece = self._kept.get(at)
-            piece = self._read(buffer, at, generation) if piece is None else piece
+            piece = self._read(at, generation) if piece is None else piece
             if piece:
                 sha256.update(piece)
                 self._move(at + len(piece), generation)
@@ -122,11 +123,14 @@ class Digest:
             else:
                 self._grown.wait(LOOK_SECONDS)
 
-    def _read(self, buffer: memoryview, at: int, generation: int) -> memoryview:
+    def _read(self, at: int, generation: int) -> memoryview:
         """Return the bytes from `at` on that are there, as far as the buffer goes."""
-        ready = min(self._part.prefix_bytes - at, len(buffer))
+        ready = min(self._part.prefix_bytes - at, READ_BYTES)
         if ready <= 0:
-            return buffer[:0]
+            return memoryview(b"")
+        if self._buffer is None:  # it takes as long to make as a small file to hash
+            self._buffer = memoryview(bytearray(READ_BYTES))
+        buffer = self._buffer
         size = self._part.read(at, buffer[:ready])
         if size == 0 and generation == self._part.generation:
             raise OSError(errno.EIO, os.strerror(errno.EIO))  # somebody has cut it off
