@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Any, cast
 from uuid import UUID
 
-from sqlalchemy import Table, and_, bindparam, func, insert, not_, select, update
+from sqlalchemy import Table, Update, and_, bindparam, func, insert, not_, select, update
 from sqlalchemy.orm import Session, sessionmaker
 from sqlalchemy.sql.dml import ReturningInsert, ReturningUpdate
 
@@ -74,6 +74,43 @@ def pass_on(
     return has_passed
 
 
+def pass_on_together(
+    session: Session,
+    source: State,
+    target: State,
+    exports: Mapping[UUID, Mapping[str, Any]],
+    *,
+    now: datetime,
+    reason: str,
+) -> None:
+    """Have the rows of these exports be in their next state, due at once; they are the caller's.
+
+    Args:
+        session: in a transaction that holds the locks of the exports, which nobody has claimed.
+        source: the state that they are in.
+        target: their next state, which is not terminal.
+        exports: of each its other columns that are new, by their names: the same names for all.
+        now: since when they are in that state.
+        reason: why they go on, for a person.
+
+    Raises:
+        TransitionError: the table of transitions has no such way.
+    """
+    if target not in TRANSITIONS[source] or target in TERMINAL:
+        raise TransitionError(source, target)
+    if not exports:
+        return
+    over = {**_OVER, "state": target, "state_since": now, "due_at": now}
+    columns = {export_id: {**over, **values} for export_id, values in exports.items()}
+    names = tuple(next(iter(columns.values())))
+    session.execute(
+        _each(names),
+        [{"this": each} | _named_new(values) for each, values in columns.items()],
+    )
+    noted = {"at": now, "from_state": source, "to_state": target, "reason": reason}
+    session.execute(insert(HISTORY), [{"export_id": each, **noted} for each in columns])
+
+
 def end(
     sessions: sessionmaker[Session],
     export: Export,
@@ -111,8 +148,7 @@ def _new_and_noted(
     if target not in TRANSITIONS[export.state]:
         raise TransitionError(export.state, target)
     columns = {**_OVER, "state": target, "state_since": now, **values}
-    new = {"this": export.id, "token": export.claim}
-    new |= {_new(name): value for name, value in columns.items()}
+    new = {"this": export.id, "token": export.claim, **_named_new(columns)}
     noted = {"at": now, "from_state": export.state, "to_state": target, "reason": reason}
     return tuple(columns), new, noted
 
@@ -138,14 +174,27 @@ def ended_unheard(names: tuple[str, ...]) -> ReturningUpdate[tuple[UUID]]:
     return _moving(names).where(_EXPORTS.c.id.in_(unheard))
 
 
+@lru_cache
+def _each(names: tuple[str, ...]) -> Update:
+    return _setting(names).where(_EXPORTS.c.id == bindparam("this"))
+
+
 def _moving(names: tuple[str, ...]) -> ReturningUpdate[tuple[UUID]]:
+    return _setting(names).returning(_EXPORTS.c.id)
+
+
+def _setting(names: tuple[str, ...]) -> Update:
     new: dict[str, Any] = {name: bindparam(_new(name)) for name in names}
-    return update(_EXPORTS).values(new).returning(_EXPORTS.c.id)
+    return update(_EXPORTS).values(new)
 
 
 @lru_cache
 def _moved_and_noted(moved: ReturningUpdate[tuple[UUID]]) -> ReturningInsert[tuple[int]]:
     return adding(moved.cte("moved")).returning(HISTORY.c.id)
+
+
+def _named_new(columns: Mapping[str, Any]) -> dict[str, Any]:
+    return {_new(name): value for name, value in columns.items()}
 
 
 def _new(name: str) -> str:

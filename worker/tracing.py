@@ -6,10 +6,10 @@ It is on where the extra `tracing` is installed and OpenTelemetry's own variable
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import Row, select
 from sqlalchemy.orm import Session, sessionmaker
 
 from models import Export, Request
@@ -105,7 +105,9 @@ def delivery(request: Request) -> "AbstractContextManager[None]":
     return _traces.span("notify", request.trace_context, request_id=request.id)
 
 
-def past(name: str, session: Session, export: Export, since: datetime, until: datetime) -> None:
+def past(
+    name: str, session: Session, export: Export | Row[Any], since: datetime, until: datetime
+) -> None:
     """Add a span for what went on elsewhere from one time to another."""
     if _traces is not None and (parent := _parent(session, export.id)):
         _traces.past(name, parent, since, until, export_id=str(export.id), asset=export.asset)

@@ -155,6 +155,48 @@ def test_an_end_is_told_also_where_the_session_had_the_export_before(sessions: S
     assert had.state is State.STORED
 
 
+def together(
+    sessions: Sessions,
+    told: dict[UUID, dict[str, Any]],
+    target: State = State.DOWNLOADING,
+    source: State = State.EXPORTING,
+) -> None:
+    with sessions.begin() as session:
+        passage.pass_on_together(session, source, target, told, now=NOW, reason="a test's")
+
+
+def test_several_go_on_each_with_what_is_its_own(sessions: Sessions) -> None:
+    begun = {"job_state": "assigned", "polls": 1}
+    exports = [claimed(sessions, State.EXPORTING, **begun) for _ in range(3)]
+    long, short, other = exports
+    told = {
+        each.id: {"url": f"http://f.example/{number}.mp4", "done_at": CREATED_AT, "polls": number}
+        for number, each in enumerate(exports)
+    }
+    values = told.pop(long.id)
+    assert passed(sessions, long, State.DOWNLOADING, values=values, due_at=NOW)
+    together(sessions, told)
+    rows = {each.id: row(sessions, each.id) for each in exports}
+    for each in (short, other):
+        own = {"id": each.id, "asset": each.asset, **told[each.id]}
+        assert rows[each.id] == rows[long.id] | own
+        assert history(sessions, each.id) == history(sessions, long.id)
+    together(sessions, {})
+
+
+@pytest.mark.parametrize(
+    ("source", "target"),
+    [(State.EXPORTING, State.STORED), (State.EXPORTING, State.FAILED)],
+)
+def test_none_goes_where_there_is_no_way_or_an_end(
+    sessions: Sessions, source: State, target: State
+) -> None:
+    export = claimed(sessions, source)
+    with pytest.raises(TransitionError):
+        together(sessions, {export.id: {}}, target, source)
+    assert (row(sessions, export.id)["state"], history(sessions, export.id)) == (source, [])
+
+
 END: dict[str, Any] = {
     "now": NOW,
     "reason": "it is whole",

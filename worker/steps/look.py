@@ -1,8 +1,9 @@
 """Look: what Uplynk says of a job is set down, and the export goes on as that demands."""
 
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
 
+from sqlalchemy import Row
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
@@ -16,6 +17,8 @@ from worker.steps import failure, renewal, withdraw
 from worker.steps.kit import Kit
 from worker.steps.persistence import persist, still_held
 from worker.steps.report import Step, Wake
+
+DONE = "Uplynk is done"
 
 _log = get_logger(__name__)
 
@@ -99,7 +102,7 @@ def learned(
         failure.record(kit, export, error, now=now)
         renewal.renew_lost(kit, session, export, now=now)
     if export.state is not State.EXPORTING:
-        tracing.past("at uplynk", session, export, export.job_created_at or now, now)
+        trace_job(session, export, now=now)
     renewal.renew_withdrawn(session, export, now=now)
     return _next(export, now=now)
 
@@ -195,8 +198,18 @@ def _have_url(export: Export, job: Job, *, now: datetime) -> None:
     if export.url is None:  # else it is the download that failed, and it is still failing
         export.recovered()
     export.url, export.done_at = job.url, job.finished_at or now
-    export.advance(State.DOWNLOADING, now=now, reason="Uplynk is done")
-    _log.info("job done", polls=export.polls)
+    export.advance(State.DOWNLOADING, now=now, reason=DONE)
+    tell_done(export.polls)
+
+
+def tell_done(polls: int) -> None:
+    """Log that a job is done, after so many looks."""
+    _log.info("job done", polls=polls)
+
+
+def trace_job(session: Session, export: Export | Row[Any], *, now: datetime) -> None:
+    """Have the trace show for how long the job was at Uplynk."""
+    tracing.past("at uplynk", session, export, export.job_created_at or now, now)
 
 
 def is_late(kit: Kit, export: Aged, *, now: datetime) -> bool:

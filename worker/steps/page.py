@@ -13,20 +13,23 @@ from sqlalchemy import ColumnElement, Row, case, literal, select, update
 from sqlalchemy.orm import Session
 from sqlalchemy.types import TypeEngine
 
-from models import Export, claims
+from models import Export, State, claims, passage
 from worker.cloudslicer import Job, JobState
 from worker.logs import about
 from worker.steps import look, withdraw
 from worker.steps.kit import Kit
-from worker.steps.report import Wake
+from worker.steps.report import Step, Wake
 
 _COLUMNS = (
     Export.id,
+    Export.asset,
     Export.job_id,
     Export.due_at,
     Export.job_state,
     Export.job_progress,
     Export.job_error,
+    Export.url,
+    Export.polls,
     Export.attempts,
     Export.stop_told_at,
     Export.unwanted_since,
@@ -87,12 +90,15 @@ def set_down(kit: Kit, session: Session, rows: Rows, page: Sequence[Job]) -> lis
     """Set down what the page says: of most jobs that they are as they were, and for others more."""
     now = kit.now()
     jobs = {job.id: job for job in page}
-    unchanged, goes_on, changed = list[Row[Any]](), list[Row[Any]](), list[UUID]()
+    unchanged, goes_on, done = list[Row[Any]](), list[Row[Any]](), list[Row[Any]]()
+    changed = list[UUID]()
     for row in rows:
         job = jobs[row.job_id]
         if _is_to_be_asked_for(kit, row, job, now=now):
             continue
-        if not _goes_on(row, job):
+        if job.state is JobState.DONE and row.url is None:
+            done.append(row)
+        elif not _goes_on(row, job):
             changed.append(row.id)
         elif row.job_state == job.word and row.job_progress == (job.progress or None):
             unchanged.append(row)
@@ -100,12 +106,12 @@ def set_down(kit: Kit, session: Session, rows: Rows, page: Sequence[Job]) -> lis
             goes_on.append(row)
     _put_off(kit, session, unchanged, now=now)
     _put_off(kit, session, goes_on, now=now, how_far=jobs)
+    wakes = _have_urls(session, done, jobs, now=now)
     if not changed:
-        return []
+        return wakes
     exports = session.scalars(
         select(Export).where(Export.id.in_(changed)).execution_options(populate_existing=True)
     ).all()
-    wakes: list[Wake] = []
     for export in exports:
         with about(export_id=export.id):
             wakes += look.learned(kit, session, export, jobs[str(export.job_id)])
@@ -156,6 +162,35 @@ def _put_off(
         .values(**values, polls=Export.polls + 1, claim=None, claimed_until=None)
         .execution_options(synchronize_session=False)
     )
+
+
+def _have_urls(
+    session: Session, rows: Sequence[Row[Any]], jobs: Mapping[str, Job], *, now: datetime
+) -> list[Wake]:
+    """Set down of these that Uplynk is done, and where their files are, as a look at each would."""
+    told = {row.id: _learned(row, jobs[row.job_id], now=now) for row in rows}
+    passage.pass_on_together(
+        session, State.EXPORTING, State.DOWNLOADING, told, now=now, reason=look.DONE
+    )
+    for row in rows:
+        with about(export_id=row.id):
+            look.tell_done(told[row.id]["polls"])
+            look.trace_job(session, row, now=now)
+    room = [Wake(Step.SUBMIT)] if rows else []
+    return [*(Wake(Step.DOWNLOAD, row.id) for row in rows), *room]
+
+
+def _learned(row: Row[Any], job: Job, *, now: datetime) -> dict[str, Any]:
+    """Return the columns that say what the job has come to."""
+    return {
+        "job_state": job.word,
+        "job_progress": job.progress or None,
+        "job_error": job.last_error or row.job_error,
+        "job_finished_at": job.finished_at,
+        "url": job.url,
+        "done_at": job.finished_at or now,
+        "polls": row.polls + 1,
+    }
 
 
 def _of_each(values: Mapping[UUID, object], type_: TypeEngine[Any]) -> ColumnElement[Any]:
