@@ -25,7 +25,7 @@ from sqlalchemy import (
     text,
     true,
 )
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import FromStatement, Session
 from sqlalchemy.sql.dml import ReturningUpdate
 
 from models import claims
@@ -226,20 +226,24 @@ def admit(
         exports = {export.id: export for export in admitted}
         return [exports[export_id] for export_id in export_ids if export_id in exports]
     session.execute(SERVED, {"of": account, "by": requesters[0]})
-    begun = list(session.scalars(_begun()[0], claimed))
+    begun = list(session.scalars(_begun(), claimed))
     for export in begun:
         session.execute(insert(HISTORY), {"export_id": export.id, **noted})
     return begun
 
 
 @lru_cache
-def _admitted() -> ReturningUpdate[Export]:
-    begun, chosen = _begun()
-    return begun.add_cte(adding(chosen).cte("noted"), ALL_SERVED.cte("served"))
+def _admitted() -> FromStatement[Export]:
+    begun, chosen = _beginning()
+    return claims.loading(begun.add_cte(adding(chosen).cte("noted"), ALL_SERVED.cte("served")))
 
 
 @lru_cache
-def _begun() -> tuple[ReturningUpdate[Export], CTE]:
+def _begun() -> FromStatement[Export]:
+    return claims.loading(_beginning()[0])
+
+
+def _beginning() -> tuple[ReturningUpdate[Any], CTE]:
     claiming, chosen = claims.claiming(State.REQUESTED)
     begun = claiming.values(
         state=State.SUBMITTING,

@@ -9,13 +9,14 @@ commits.
 from collections.abc import Collection, Sequence
 from datetime import datetime
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 from uuid import UUID, uuid4
 
 from sqlalchemy import (
     CTE,
     ColumnElement,
     Select,
+    Table,
     and_,
     bindparam,
     case,
@@ -27,11 +28,13 @@ from sqlalchemy import (
     true,
     update,
 )
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import FromStatement, Session
 from sqlalchemy.sql.dml import ReturningUpdate
 
 from models.export import Export
 from models.state import UNDER_WAY, State
+
+_EXPORTS = cast("Table", Export.__table__)
 
 # Those that no request wants any more.
 IS_UNWANTED = Export.unwanted_since.is_not(None)
@@ -85,12 +88,12 @@ def _due_first(state: State, dialect: str, limit: int, *, of_all: bool) -> Selec
 @lru_cache
 def _claimed(
     rows: Select[UUID], only: ColumnElement[bool] | None, limit: int
-) -> ReturningUpdate[Export]:
+) -> FromStatement[Export]:
     if only is not None:
         rows = rows.where(only)
     if only is DONE_BY:
         rows = rows.order_by(None).order_by(Export.done_at)
-    return _claiming(_chosen(rows, limit))
+    return loading(_claiming(_chosen(rows, limit)))
 
 
 def _chosen(rows: Select[UUID], limit: int | None) -> CTE:
@@ -98,11 +101,11 @@ def _chosen(rows: Select[UUID], limit: int | None) -> CTE:
     return rows.limit(limit).with_for_update(skip_locked=True).cte("chosen")
 
 
-def _claiming(chosen: CTE) -> ReturningUpdate[Export]:
+def _claiming(chosen: CTE) -> ReturningUpdate[Any]:
     died = Export.claim.is_not(None)
     return (
-        update(Export)
-        .where(Export.id.in_(select(chosen.c.id)))
+        update(_EXPORTS)
+        .where(_EXPORTS.c.id.in_(select(chosen.c.id)))
         .values(
             claim=bindparam("token"),
             claimed_until=bindparam("until"),
@@ -114,17 +117,23 @@ def _claiming(chosen: CTE) -> ReturningUpdate[Export]:
                 else_=Export.failing_since,
             ),
         )
-        .returning(Export)
-        .execution_options(synchronize_session=False, populate_existing=True)
+        .returning(*_EXPORTS.c)
     )
 
 
+def loading(claiming: ReturningUpdate[Any]) -> FromStatement[Export]:
+    """Return what gives the exports that the statement claims, as they are then."""
+    # the statement is of the table: one of the class is made anew each time that it is sent
+    rows = cast("FromStatement[Export]", select(Export).from_statement(claiming))
+    return rows.execution_options(populate_existing=True)
+
+
 @lru_cache
-def claiming(state: State) -> tuple[ReturningUpdate[Export], CTE]:
+def claiming(state: State) -> tuple[ReturningUpdate[Any], CTE]:
     """Return the statement by which the exports `these` are claimed, and what it chooses of them.
 
     It is told `these` (their ids), `now`, `until` and the `token` of the claim; it takes none that
-    is not due.
+    is not due. `loading` gives what it takes.
     """
     these = Export.id.in_(bindparam("these", expanding=True))
     # as a case these are no conditions that an index could meet: with old statistics the planner

@@ -33,7 +33,7 @@ def take(
 
 def claimed(sessions: Sessions, export_id: UUID) -> list[UUID]:
     """Claim this export, if it is due; return its id."""
-    statement, _ = claims.claiming(State.EXPORTING)
+    statement = claims.loading(claims.claiming(State.EXPORTING)[0])
     values = {"these": [export_id], "now": NOW, "until": UNTIL, "token": uuid4()}
     with sessions.begin() as session:
         return [export.id for export in session.scalars(statement, values)]

@@ -152,7 +152,7 @@ QUERIES: dict[str, tuple[str, Query]] = {
     "take one": (
         "pk_exports",
         lambda session: session.scalars(
-            claims.claiming(State.REQUESTED)[0],
+            claims.loading(claims.claiming(State.REQUESTED)[0]),
             {"these": [ONE], "now": NOW, "until": UNTIL, "token": ONE},
         ).all(),
     ),
