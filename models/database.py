@@ -153,7 +153,8 @@ def autocommitted(sessions: sessionmaker[Session]) -> Iterator[Session]:
     A BEGIN and a COMMIT go to the server and back as any statement does: for a lone statement they
     are two thirds of the way. So it is for what only reads, whose statements see no common state
     in a transaction either (READ COMMITTED), and for a lone statement that writes. No export may
-    end in it, as that is told in the same transaction. On SQLite it is one as any other.
+    end in it of which somebody is to be told in the same transaction (see passage.end). On SQLite
+    it is one as any other.
     """
     with sessions.begin() as session:
         forbid_ends(session)

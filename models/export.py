@@ -354,5 +354,5 @@ def leave_word(session: Session, export_id: UUID) -> None:
 
 
 def forbid_ends(session: Session) -> None:
-    """Have no export end in this session."""
+    """Have no export end in this session of which somebody may have to be told."""
     session.info[_NO_ENDS] = True

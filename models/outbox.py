@@ -2,8 +2,9 @@
 
 An export that ends leaves word of it with its session (see Export.advance). Before that commits,
 each request that still wants the export has its notifications: whichever step it was, none is
-forgotten, and none is told of an end that another export has taken the place of. What becomes of
-one request alone its step tells itself (`tell`).
+forgotten, and none is told of an end that another export has taken the place of. Only where no
+request wants to know is that left out, by the statement of passage.end. What becomes of one request
+alone its step tells itself (`tell`).
 """
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -23,6 +24,7 @@ from models.state import TERMINAL, Channel
 
 _LONGEST_RECEIVER = 300
 
+# The function export_is_awaited says the same in the database (migration 0015).
 _WANTS_TO_KNOW = or_(Request.callback_task.is_not(None), Request.webhook_url.is_not(None))
 
 # Kept, since each export that ends asks it: to write it down anew costs as much as to ask it.

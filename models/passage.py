@@ -21,7 +21,8 @@ from sqlalchemy.sql.dml import ReturningInsert, ReturningUpdate
 from models import claims
 from models.database import autocommitted
 from models.export import Export, leave_word
-from models.history import HISTORY, adding
+from models.history import HISTORY, History, adding
+from models.insertion import insert_many
 from models.state import TERMINAL, TRANSITIONS, State, TransitionError
 
 _EXPORTS = cast("Table", Export.__table__)
@@ -86,7 +87,7 @@ def pass_on_together(
     """Have the rows of these exports be in their next state, due at once; they are the caller's.
 
     Args:
-        session: in a transaction that holds the locks of the exports, which nobody has claimed.
+        session: in a transaction that holds the locks of the exports, which are in nobody's hands.
         source: the state that they are in.
         target: their next state, which is not terminal.
         exports: of each its other columns that are new, by their names: the same names for all.
@@ -108,7 +109,7 @@ def pass_on_together(
         [{"this": each} | _named_new(values) for each, values in columns.items()],
     )
     noted = {"at": now, "from_state": source, "to_state": target, "reason": reason}
-    session.execute(insert(HISTORY), [{"export_id": each, **noted} for each in columns])
+    insert_many(session, History, [{"export_id": each, **noted} for each in columns])
 
 
 def end(
@@ -168,7 +169,8 @@ def ended_unheard(names: tuple[str, ...]) -> ReturningUpdate[tuple[UUID]]:
 
     It is told `this` (the id), `token` (the claim), and each column by `new_` and its name.
     """
-    # a CTE that locks rows is run by itself, and the function after it (see migration 0015)
+    # a CTE that locks rows is run by itself, and the function after it (see migration 0015); with a
+    # weaker lock it would not wait for a request that is just being inserted
     mine = select(_EXPORTS.c.id).where(_IS_THIS).with_for_update().cte("mine")
     unheard = select(mine.c.id).where(not_(func.export_is_awaited(mine.c.id)))
     return _moving(names).where(_EXPORTS.c.id.in_(unheard))

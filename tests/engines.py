@@ -49,12 +49,16 @@ def blocked(sessions: sessionmaker[Session]) -> int:
 
 
 @contextmanager
-def sent(sessions: sessionmaker[Session]) -> Iterator[list[str]]:
-    """Give the list in which each statement is set down as it is sent."""
-    statements: list[str] = []
+def sent(sessions: sessionmaker[Session]) -> Iterator[list[bool]]:
+    """Give the list in which, of each statement, it is set down whether it is a transaction alone.
 
-    def hear(_connection: object, _cursor: object, statement: str, *_: object) -> None:
-        statements.append(statement)
+    On PostgreSQL.
+    """
+    statements: list[bool] = []
+
+    def hear(connection: Connection, *_: object) -> None:
+        driver: Any = connection.connection.driver_connection
+        statements.append(driver.autocommit)
 
     engine = sessions.kw["bind"]
     event.listen(engine, "before_cursor_execute", hear)

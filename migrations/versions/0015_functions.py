@@ -12,14 +12,15 @@ def upgrade() -> None:
     """Make the functions on PostgreSQL; the release before doesn't call them.
 
     They are VOLATILE, and by that read what is there when they are called, or when they have the
-    lock; what the statement that calls them reads by itself is as it was when that began.
+    lock; what the statement that calls them reads by itself is as it was when that began. No plan
+    is kept: one that was made while a table was small would read all of it ever after.
     """
     if op.get_context().dialect.name != "postgresql":
         return
     op.execute(
         """
         CREATE FUNCTION export_is_awaited(export uuid) RETURNS boolean
-        LANGUAGE plpgsql VOLATILE AS $$
+        LANGUAGE plpgsql VOLATILE SET plan_cache_mode = force_custom_plan AS $$
         BEGIN
             RETURN EXISTS (
                 SELECT FROM requests
@@ -33,7 +34,7 @@ def upgrade() -> None:
     op.execute(
         """
         CREATE FUNCTION enter_turn(lock bigint, of text, who text) RETURNS void
-        LANGUAGE plpgsql VOLATILE AS $$
+        LANGUAGE plpgsql VOLATILE SET plan_cache_mode = force_custom_plan AS $$
         BEGIN
             PERFORM pg_advisory_xact_lock_shared(lock);
             IF NOT EXISTS (SELECT FROM turns WHERE account = of AND requester = who) THEN

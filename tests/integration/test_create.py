@@ -63,7 +63,7 @@ def test_a_request_is_set_down_by_one_statement(sessions: Sessions, tmp_path: Pa
     for request_id, asset in (("r-1", ASSET), ("r-2", "b" * 32)):  # of one requester
         with sent(sessions) as statements:
             create(kit, request_id, {"asset": asset, "requester": "news"})
-        assert len(statements) == 1
+        assert statements == [True]
     assert [turn.requester for turn in all_turns(sessions)] == ["news"]
 
 

@@ -428,7 +428,7 @@ def test_an_export_that_is_requested_at_the_same_moment_has_its_turn(
             for _ in range(5)
         )
     thread = Thread(target=clean, args=(kit,))
-    with sessions.begin() as session:  # as create does it
+    with sessions.begin() as session:  # as all do but create, which takes one statement for both
         enter(session, ACCOUNT, "news")
         session.add(build_export(state=State.REQUESTED, requester="news", due_at=kit.now()))
         session.flush()
@@ -438,6 +438,31 @@ def test_an_export_that_is_requested_at_the_same_moment_has_its_turn(
     thread.join(30)
     assert turns(sessions) == ["archive", "news"]
     assert "news" in {next_requester(sessions, kit.now()) for _ in range(2)}
+
+
+@pytest.mark.services
+def test_who_is_just_requesting_is_waited_for_before_turns_are_forgotten(
+    kit: Kit, tmp_path: Path, sessions: Sessions
+) -> None:
+    kit, asset = keeping(kit, tmp_path), an_asset()
+    with sessions.begin() as session:
+        enter(session, ACCOUNT, "news")
+    wish = {"asset": asset, "requester": "news"}
+    creating = Thread(target=create, args=(kit, "r1", wish))
+    cleaning = Thread(target=clean, args=(kit,))
+    other = sessions()
+    other.add(build_export(state=State.REQUESTED, asset=asset, due_at=kit.now()))
+    other.flush()  # whoever begins one of this asset waits for what becomes of it
+    creating.start()
+    wait_until(lambda: blocked(sessions) == 1, what="the wait for the other export")
+    cleaning.start()
+    wait_until(lambda: blocked(sessions) == 2, what="the wait for who requests")
+    other.rollback()
+    other.close()
+    creating.join(30)
+    cleaning.join(30)
+    assert turns(sessions) == ["news"]
+    assert next_requester(sessions, kit.now()) == "news"
 
 
 def next_requester(sessions: Sessions, now: datetime) -> str:

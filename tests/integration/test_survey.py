@@ -6,10 +6,13 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from random import Random
 from threading import Event
+from typing import Any
 from uuid import uuid4
 
 import pytest
 from sqlalchemy import inspect
+from structlog.contextvars import merge_contextvars
+from structlog.testing import capture_logs
 
 from models import Breaker, Export, State, StopCause
 from tests.crowd import (
@@ -27,6 +30,7 @@ from tests.factories import ACCOUNT, Clock, an_asset, make_kit
 from tests.uplynk import Course, End, Killed, Plans
 from worker.cloudslicer import Job, JobState
 from worker.errors import Transient
+from worker.logs import about
 from worker.pace import JITTER
 from worker.steps import Kit, Report, Step, Wake, look, poll
 from worker.steps.poll import COMPANY, FEW, MOST_AT_ONCE
@@ -834,8 +838,11 @@ def test_a_list_is_of_use_though_others_have_just_looked_at_what_was_due(
 
 
 @pytest.mark.parametrize("url", [None, "https://before.example/slices/old.mp4"])
+@pytest.mark.parametrize(
+    "said_besides", [{}, {"last_error": "try 1", "progress": "100 %"}, {"finished_at": None}]
+)
 def test_a_page_says_of_a_job_that_is_done_what_a_look_of_its_own_says(
-    kit: Kit, uplynk: Listed, clock: Clock, url: str | None
+    kit: Kit, uplynk: Listed, clock: Clock, url: str | None, said_besides: dict[str, Any]
 ) -> None:
     exports = crowd(kit, uplynk, COMPANY + 2)
     failing = {"attempts": 3, "failing_since": kit.now() - AGE, "job_error": "before"}
@@ -847,11 +854,21 @@ def test_a_page_says_of_a_job_that_is_done_what_a_look_of_its_own_says(
                 setattr(there, name, value)
             there.begun_at = there.created_at = there.job_created_at = kit.now() - AGE
             uplynk.finish(str(export.job_id), JobState.DONE)
+            made = uplynk.made[str(export.job_id)]
+            uplynk.made[made.job.id] = replace(made, job=replace(made.job, **said_besides))
     clock.move(seconds=1)
-    with kit.sessions.begin() as session:
+    with capture_logs([merge_contextvars]) as lines, kit.sessions.begin() as session:
         alone = session.get_one(Export, exports[0].id)
-        look.learned(kit, session, alone, uplynk.get_job(str(alone.job_id)))
-    poll(kit)
+        with about(export_id=alone.id):
+            wakes = look.learned(kit, session, alone, uplynk.get_job(str(alone.job_id)))
+    with capture_logs([merge_contextvars]) as others:
+        report = poll(kit)
+    of_page = [line for line in others if line["event"] == "job done"]
+    assert [{**line, "export_id": str(exports[1].id)} for line in lines] == of_page
+    assert len(wakes) == 2
+    assert {replace(wake, export_id=wake.export_id and exports[1].id) for wake in wakes} <= set(
+        report.wakes
+    )
     of_own = {"id", "asset", "job_id", "url"} if url is None else {"id", "asset", "job_id"}
     rows, said = [], []
     for export in exports[:2]:

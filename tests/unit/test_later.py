@@ -6,11 +6,12 @@ from threading import enumerate as all_threads
 from tests.waiting import wait_until
 from worker.steps.later import Later
 
-A_MOMENT = 0.05
+# In the second nothing is done by chance that is to be done before.
+A_MOMENT, LONG = 0.05, 1.0
 
 
 def test_it_is_begun_a_moment_later_and_cannot_be_called_off_then() -> None:
-    later, begun = Later(A_MOMENT), Event()
+    later, begun = Later(LONG), Event()
     later.begin(begun.set)
     assert not begun.is_set()
     assert begun.wait(30)
@@ -18,7 +19,7 @@ def test_it_is_begun_a_moment_later_and_cannot_be_called_off_then() -> None:
 
 
 def test_what_is_called_off_is_not_begun_and_the_others_are() -> None:
-    later, one, other = Later(A_MOMENT), Event(), Event()
+    later, one, other = Later(LONG), Event(), Event()
     later.begin(one.set)
     later.begin(other.set)
     assert later.call_off(one.set)

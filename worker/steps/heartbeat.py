@@ -20,7 +20,7 @@ from worker.steps.kit import Kit
 BEATS = 4
 # And at least this often: by it a step learns that its export was cancelled.
 MOST_BETWEEN = timedelta(seconds=2)
-# How soon it is seen that the worker was told to stop.
+# How soon it is seen that the worker was told to stop; no claim is renewed more often.
 LOOK_SECONDS = 0.5
 # How much of a rate is what was measured last.
 RATE_WEIGHT = 0.3
@@ -81,10 +81,7 @@ class Heartbeat:
 
     def __enter__(self) -> Self:
         self._entered_at = time.monotonic()
-        if self._pause < LOOK_SECONDS:
-            self._begin()
-        else:
-            self._kit.later.begin(self._begin)
+        self._kit.later.begin(self._begin)
         return self
 
     def __exit__(
@@ -156,9 +153,9 @@ class Heartbeat:
     def _beat(self) -> None:
         life, pause = self._kit.settings.claim, self._pause
         next_at = self._entered_at + pause
-        look_at = self._entered_at + min(pause, LOOK_SECONDS)
+        look_at = self._entered_at + LOOK_SECONDS
         while not self._over.wait(max(look_at - time.monotonic(), 0)):
-            look_at = time.monotonic() + min(pause, LOOK_SECONDS)
+            look_at = time.monotonic() + LOOK_SECONDS
             if self._kit.stopping():
                 self._cut()
             if time.monotonic() < next_at:

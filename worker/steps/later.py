@@ -4,7 +4,13 @@ import time
 from collections.abc import Callable
 from threading import Lock, Thread
 
+from worker.logs import get_logger
+
 SECONDS = 0.25
+# Where no thread is to be had it is tried again after this.
+AGAIN_SECONDS = 1.0
+
+_log = get_logger(__name__)
 
 
 class Later:
@@ -52,7 +58,9 @@ class Later:
                 for what in [what for what, at in self._waiting.items() if at <= now]:
                     try:
                         what()
-                    except RuntimeError:
+                    except RuntimeError as error:
+                        self._waiting[what] = now + AGAIN_SECONDS
+                        _log.warning("no thread to be had", message=str(error))
                         continue
                     del self._waiting[what]
                 if not self._waiting:
