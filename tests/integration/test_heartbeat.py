@@ -1,5 +1,6 @@
 """Heartbeat: what lasts keeps its claim, by a thread that what is over at once does not have."""
 
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import enumerate as all_threads
@@ -11,7 +12,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from models import Export, State
 from tests.factories import make_export, make_kit, reload
 from tests.waiting import wait_until
-from worker.steps import Kit
+from worker.steps import Kit, later
 from worker.steps.heartbeat import Heartbeat
 
 Sessions = sessionmaker[Session]
@@ -36,8 +37,11 @@ def beating(export: Export) -> bool:
 
 
 def test_a_step_that_is_over_at_once_begins_no_thread(kit: Kit, export: Export) -> None:
+    begun = time.monotonic()
     with Heartbeat(kit, export) as heartbeat:
         heartbeat.check()
+        was_beating = beating(export)
+    assert not was_beating or time.monotonic() - begun > later.SECONDS  # this machine stood still
     wait_until(lambda: all(each.name != "later" for each in all_threads()))
     assert not beating(export)
 
