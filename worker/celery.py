@@ -41,7 +41,7 @@ from worker.metrics.own import Own
 from worker.settings import Settings, load
 from worker.slots import Slots
 from worker.steps import Step
-from worker.stopping import Stopping
+from worker.stopping import Stopping, leave_off_at
 from worker.tally import Tally
 
 EXPORTS = "exports"  # what is sent from without; no short step waits for more than one answer
@@ -154,7 +154,8 @@ class Rouser(bootsteps.StartStopStep):
 
     def start(self, worker: Any) -> None:  # noqa: ANN401  (Celery's)
         """Begin to wake steps."""
-        _leave_off_at(signal.SIGQUIT)
+        for number in (signal.SIGTERM, signal.SIGQUIT):
+            leave_off_at(number, lambda: stopping.begin(active_children))
         queues = worker.app.amqp.queues.consume_from
         places = worker.max_concurrency or worker.concurrency
         if EXPORTS in queues and DOWNLOADS in queues and places > 1:
@@ -300,18 +301,6 @@ def _end_traces(**_: object) -> None:
 @worker_shutting_down.connect
 def _stop(**_: object) -> None:
     stopping.begin(active_children)
-
-
-def _leave_off_at(number: signal.Signals) -> None:
-    """Have the steps leave off when this signal comes, before Celery's handler waits for them."""
-    handle = signal.getsignal(number)
-
-    def leave_off(*arguments: Any) -> None:  # noqa: ANN401  (a signal handler's)
-        stopping.begin(active_children)
-        if callable(handle):
-            handle(*arguments)
-
-    signal.signal(number, leave_off)
 
 
 @setup_logging.connect

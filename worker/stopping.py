@@ -41,6 +41,31 @@ class Stopping:
         timer.start()
 
 
+def leave_off_at(number: signal.Signals, begin: Callable[[], None]) -> None:
+    """Have `begin` called when this signal comes, before the handler that is there.
+
+    That is Celery's, which waits for the steps, and takes a lock that it never gets if the same
+    signal comes once more meanwhile: to a process and to all of its group, say. What comes while it
+    is handled says nothing new.
+    """
+    handle = signal.getsignal(number)
+    is_handled = False
+
+    def leave_off(*arguments: Any) -> None:  # noqa: ANN401  (a signal handler's)
+        nonlocal is_handled
+        if is_handled:
+            return
+        is_handled = True
+        try:
+            begin()
+            if callable(handle):
+                handle(*arguments)
+        finally:
+            is_handled = False
+
+    signal.signal(number, leave_off)
+
+
 def _end(children: Callable[[], Iterable[Any]]) -> None:
     _log.warning("worker ended while a step was under way")
     for child in children():
