@@ -3,13 +3,11 @@
 Whose turn it is, admission tells. Nothing here commits.
 """
 
-from functools import lru_cache
 from typing import cast
 
 from sqlalchemy import (
     ARRAY,
     BigInteger,
-    Insert,
     Table,
     Text,
     bindparam,
@@ -20,7 +18,7 @@ from sqlalchemy import (
     text,
     update,
 )
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.orm import Session
 
 from models.claims import dialect_of
@@ -60,17 +58,21 @@ ALL_SERVED = (
     .values(served=_SERVED_LAST + _IN_ORDER.c.place)
 )
 
-_ENTER_LOCK = text("SELECT pg_advisory_xact_lock_shared(:lock)")
-# The same, and as `enter` goes on, in the statement that begins its export.
-_ENTERED = select(
+# On PostgreSQL a function enters (migration 0015). It looks once it has the lock, and inserts no
+# turn that is there: that would wait for whoever is just admitting an export of its.
+_ENTER = select(
     func.enter_turn(
         bindparam("turns_lock", _LOCK, BigInteger),
         bindparam("turns_account", type_=Text),
         bindparam("turns_requester", type_=Text),
     ).label("entered")
-).cte("entered")
-_HAS_TURN = select(TURNS.c.served).where(
-    TURNS.c.account == bindparam("account"), TURNS.c.requester == bindparam("requester")
+)
+_ENTERED = _ENTER.cte("entered")
+# On SQLite one transaction at a time writes.
+_ENTER_ALONE = (
+    sqlite.insert(TURNS)
+    .values(account=bindparam("turns_account"), requester=bindparam("turns_requester"), served=0)
+    .on_conflict_do_nothing()
 )
 
 
@@ -79,13 +81,8 @@ def enter(session: Session, account: str, requester: str) -> None:
 
     To be called before its export is there: whoever forgets the idle waits for this transaction.
     """
-    dialect = dialect_of(session)
-    if dialect == "postgresql":
-        session.execute(_ENTER_LOCK, {"lock": _LOCK})
-    turn = {"account": account, "requester": requester}
-    # to insert what is there would wait for whoever is just admitting an export of its
-    if session.execute(_HAS_TURN, turn).first() is None:
-        session.execute(_new_turn(dialect), {**turn, "served": 0})
+    statement = _ENTER if dialect_of(session) == "postgresql" else _ENTER_ALONE
+    session.execute(statement, _turn(account, requester))
 
 
 def entering(session: Session, account: str, requester: str) -> Preceding | None:
@@ -94,15 +91,13 @@ def entering(session: Session, account: str, requester: str) -> Preceding | None
     That precedes its export, in one statement.
     """
     if dialect_of(session) == "postgresql":
-        return Preceding(_ENTERED, {"turns_account": account, "turns_requester": requester})
+        return Preceding(_ENTERED, _turn(account, requester))
     enter(session, account, requester)
     return None
 
 
-@lru_cache
-def _new_turn(dialect: str) -> Insert:
-    of_dialect = postgresql.insert if dialect == "postgresql" else sqlite.insert
-    return of_dialect(TURNS).on_conflict_do_nothing()
+def _turn(account: str, requester: str) -> dict[str, str]:
+    return {"turns_account": account, "turns_requester": requester}
 
 
 def lock(session: Session) -> None:

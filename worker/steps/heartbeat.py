@@ -75,12 +75,11 @@ class Heartbeat:
         self._lost = Event()
         self._interrupt: Callable[[], None] | None = None
         self._interrupt_lock = Lock()
-        self._entered_at = time.monotonic()
+        self._begun_at = time.monotonic()
         self._context = copy_context()  # so that its lines name what the step's do
         self._thread: Thread | None = None
 
     def __enter__(self) -> Self:
-        self._entered_at = time.monotonic()
         self._kit.later.begin(self._begin)
         return self
 
@@ -152,8 +151,8 @@ class Heartbeat:
 
     def _beat(self) -> None:
         life, pause = self._kit.settings.claim, self._pause
-        next_at = self._entered_at + pause
-        look_at = self._entered_at + LOOK_SECONDS
+        next_at = self._begun_at + pause
+        look_at = self._begun_at + LOOK_SECONDS
         while not self._over.wait(max(look_at - time.monotonic(), 0)):
             look_at = time.monotonic() + LOOK_SECONDS
             if self._kit.stopping():
